@@ -1,0 +1,16 @@
+"""A pretend Twilio: the carrier's REST protocol, signed webhooks both ways, a ledger of what it accepted, and faults.
+
+It is a program of its own (`python -m bot.simulator`), used alike by the demo, the tests and the benchmarks. Chorus talks to it as it
+talks to Twilio and cannot tell the difference; nothing here imports Chorus except the segment counter.
+
+    server    the process: command line, gunicorn, which path goes where
+    rest      Messages.json as Twilio answers it
+    control   /_sim/...: text from a phone, read the ledger, switch faults
+    page      the phones in the browser
+    world     what the parts share: lines, phones, accounts, messages
+    inbound   a text from a phone becomes a webhook, the answer becomes messages
+    receipts  queued, sent, delivered: when a status changes and who is told
+    carrier   STOP, START and HELP as the carrier answers them
+    faults    what goes wrong, and how often
+    client    SimulatorClient and start_simulator, for tests and the demo
+"""

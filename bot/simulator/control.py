@@ -1,0 +1,130 @@
+"""/_sim/...: how tests, the demo and the page drive the simulator. JSON in, JSON out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from bot.simulator.inbound import deliver_text, read_text, read_times
+from bot.simulator.ledger import Message
+from bot.simulator.lines import number_of, read_phones
+from bot.simulator.wire import Answer, BadRequest, Request, answer_json
+from bot.simulator.world import World
+
+LEDGER_PAGE, LARGEST_LEDGER_PAGE = 5_000, 50_000
+
+
+def answer_control(world: World, request: Request) -> Answer:
+    """Answer a request under /_sim/. A browser page of another origin is turned away."""
+    try:
+        _check_origin(request)
+        handler = HANDLERS.get((request.method, request.path.removeprefix("/_sim/")))
+        if handler is None:
+            known = ", ".join(sorted(f"{method} /_sim/{name}" for method, name in HANDLERS))
+            raise BadRequest(f"there is {known}", 404)
+        return answer_json(handler(world, request))
+    except BadRequest as refused:
+        return answer_json({"error": refused.why}, refused.status)
+
+
+def _check_origin(request: Request) -> None:
+    origin = request.environ.get("HTTP_ORIGIN")
+    if origin and origin.partition("://")[2] != request.environ.get("HTTP_HOST"):
+        raise BadRequest("only the simulator's own page may do this", 403)
+    if request.method == "POST" and request.body and not str(request.environ.get("CONTENT_TYPE", "")).startswith("application/json"):
+        raise BadRequest("send JSON with Content-Type: application/json", 415)
+
+
+def _configure(world: World, request: Request) -> dict[str, Any]:
+    world.configure(request.json())
+    return world.describe()
+
+
+def _state(world: World, request: Request) -> dict[str, Any]:
+    return world.describe()
+
+
+def _read_ledger(world: World, request: Request) -> dict[str, Any]:
+    query = request.query()
+    since, limit = query.number("since", 0), min(query.number("limit", LEDGER_PAGE), LARGEST_LEDGER_PAGE)
+    to, kind = query.get("to"), query.get("kind") or "api"
+
+    def matches(message: Message) -> bool:
+        return (kind == "all" or message.kind == kind) and (not to or to in (message.to, message.phone))
+
+    found = world.ledger.entries(since, matches, phone=number_of(to) if to else "")
+    if query.get("count"):
+        return {"count": sum(1 for _ in found), "accepted": world.ledger.accepted, "requests": world.ledger.requests}
+    entries = [message.entry() for message, _ in zip(found, range(limit), strict=False)]
+    return {"entries": entries, "last": entries[-1]["n"] if entries else since, "more": len(entries) == limit}
+
+
+def _reset(world: World, request: Request) -> dict[str, Any]:
+    world.reset()
+    return {"epoch": world.ledger.epoch}
+
+
+def _send_text(world: World, request: Request) -> dict[str, Any]:
+    told = request.json()
+    return deliver_text(world, read_text(world, told), read_times(told))
+
+
+def _read_faults(world: World, request: Request) -> dict[str, Any]:
+    return world.faults.describe()
+
+
+def _set_faults(world: World, request: Request) -> dict[str, Any]:
+    world.faults.set(request.json())
+    return world.faults.describe()
+
+
+def _clear_faults(world: World, request: Request) -> dict[str, Any]:
+    world.faults.clear()
+    return world.faults.describe()
+
+
+def _set_blocked(world: World, request: Request) -> dict[str, Any]:
+    """Opt a phone out of a line, or in, without a text: {"phone", "line", "blocked"}."""
+    told = request.json()
+    phone, line = number_of(str(told.get("phone", ""))), str(told.get("line", ""))
+    world.carrier.set_blocked(phone, world.scope_of(line), bool(told.get("blocked", True)))
+    return {"blocked": [list(pair) for pair in world.carrier.blocked()]}
+
+
+def _read_messages(world: World, request: Request) -> dict[str, Any]:
+    phone = number_of(request.query().get("phone"))
+    return {"messages": [message.bubble() for message in world.ledger.feed(phone)]}
+
+
+def _read_phones(world: World, request: Request) -> dict[str, Any]:
+    since = request.query().number("since", 0)
+    revision = world.ledger.revision  # read first: what changes meanwhile comes again, never too seldom
+    phones = []
+    for phone in list(world.phones.values()):
+        fresh = world.ledger.feed(phone.number, since)
+        if fresh or not since:
+            phones.append({"number": phone.number, "messages": [message.bubble() for message in fresh]})
+    return {"epoch": world.ledger.epoch, "revision": revision, "shown": list(world.phones), "phones": phones}
+
+
+def _add_phone(world: World, request: Request) -> dict[str, Any]:
+    (phone,) = read_phones([request.json()])
+    world.show_phone(phone)
+    return {"number": phone.number}
+
+
+HANDLERS: dict[tuple[str, str], Callable[[World, Request], dict[str, Any]]] = {
+    ("POST", "config"): _configure,
+    ("GET", "state"): _state,
+    ("GET", "ledger"): _read_ledger,
+    ("DELETE", "ledger"): _reset,
+    ("POST", "reset"): _reset,
+    ("POST", "text"): _send_text,
+    ("GET", "faults"): _read_faults,
+    ("POST", "faults"): _set_faults,
+    ("DELETE", "faults"): _clear_faults,
+    ("POST", "blocked"): _set_blocked,
+    ("GET", "messages"): _read_messages,
+    ("GET", "phones"): _read_phones,
+    ("POST", "phones"): _add_phone,
+}
