@@ -1,0 +1,31 @@
+"""Chorus: a text-message home for collectives. ``create_app`` is the table of contents."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from flask import Flask
+
+    from bot.deployment import Deployment
+
+
+def create_app(deployment: Deployment | None = None) -> Flask:
+    """Join the parts into one web application. Raises SettingsRefused when the environment is not fit to start with.
+
+    The parts are imported inside: ``import flows`` at module level would be circular.
+    """
+    from flask import Flask
+
+    from bot import commands, console, health, inbound
+    from bot.deployment import open_deployment
+
+    app = Flask("chorus", static_folder=None)
+    deployment = deployment or open_deployment()
+    app.config.update(SECRET_KEY=deployment.settings.secret_key, MAX_CONTENT_LENGTH=64 * 1024, SESSION_COOKIE_SAMESITE="Lax")
+    app.extensions["chorus"] = deployment
+    app.register_blueprint(inbound.blueprint)  # Twilio's doors: signature first
+    app.register_blueprint(health.blueprint)  # /healthz and /metrics
+    app.register_blueprint(console.blueprint)  # organizers' pages
+    commands.register(app)  # flask …
+    return app

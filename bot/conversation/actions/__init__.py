@@ -1,0 +1,65 @@
+"""All that a flow may do: every function a Do may name."""
+
+from .belonging import (
+    detach_phone,
+    forget_person,
+    join_as_someone_else,
+    join_collective,
+    keep_language,
+    keep_name,
+    leave_collective,
+    opt_in,
+    opt_out,
+    pause_messages,
+    resume_messages,
+    understand_language,
+)
+from .care import call_for_help, go_on_duty, keep_mood, pass_on, read_check_in, read_notes, reply_to_note, tell_supporters
+from .coming import keep_rsvp, read_alert, read_headcount
+from .looking import hand_over, read_about, read_asked, read_belongings, read_me, read_roles
+from .organizing import add_language, approve_by_other, draft_alert, draft_notice, draft_poll, has_draft, hold, send_with_code
+from .votes import cast_ballot, close_poll_now, read_open_polls, read_poll
+
+__all__ = [
+    "add_language",
+    "approve_by_other",
+    "call_for_help",
+    "cast_ballot",
+    "close_poll_now",
+    "detach_phone",
+    "draft_alert",
+    "draft_notice",
+    "draft_poll",
+    "forget_person",
+    "go_on_duty",
+    "hand_over",
+    "has_draft",
+    "hold",
+    "join_as_someone_else",
+    "join_collective",
+    "keep_language",
+    "keep_mood",
+    "keep_name",
+    "keep_rsvp",
+    "leave_collective",
+    "opt_in",
+    "opt_out",
+    "pass_on",
+    "pause_messages",
+    "read_about",
+    "read_alert",
+    "read_asked",
+    "read_belongings",
+    "read_check_in",
+    "read_headcount",
+    "read_me",
+    "read_notes",
+    "read_open_polls",
+    "read_poll",
+    "read_roles",
+    "reply_to_note",
+    "resume_messages",
+    "send_with_code",
+    "tell_supporters",
+    "understand_language",
+]

@@ -1,0 +1,77 @@
+"""What members may ask to see: help, what is held on them, which questions wait for them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import sqlalchemy as sa
+
+from bot.conversation.actions.acting import action
+from bot.conversation.turn import Turn
+from bot.languages.days import say_day
+from models import Collective, Membership, Outbound, Person
+
+KINDS = {"poll": "the vote", "action_alert": "the action"}
+
+
+@action(
+    outcomes=[
+        {"known": True, "collective": "Sangha", "about": "we meet and act together", "several": False},
+        {"known": True, "collective": "Sangha, Tenants", "about": "", "several": True},
+        {"known": False},
+    ],
+    reads=True,
+)
+def read_about(turn: Turn) -> dict[str, Any]:
+    """Whose line this is, for HELP: the collectives the speaker belongs to here, else the public ones of the line."""
+    if turn.belongings:
+        names = [belonging.collective for belonging in turn.belongings]
+        ids = [belonging.collective_id for belonging in turn.belongings]
+    else:
+        rows = turn.session.execute(
+            sa.select(Collective.id, Collective.name).where(Collective.id.in_(turn.line.collective_ids), Collective.public).order_by(Collective.id).limit(3)
+        ).all()
+        ids, names = [row.id for row in rows], [row.name for row in rows]
+    if not names:
+        return {"known": False}
+    about = turn.session.scalar(sa.select(Collective.about).where(Collective.id == ids[0])) if len(ids) == 1 else ""
+    return {"known": True, "collective": ", ".join(names)[:60], "about": (about or "").rstrip("."), "several": len(names) > 1}
+
+
+@action(outcomes=[{"name": "Asha", "language": "en", "collectives": "Sangha", "since": "3 May"}, {"name": "", "language": "hi", "collectives": "Sangha", "since": "3 May"}], reads=True)
+def read_me(turn: Turn) -> dict[str, Any]:
+    """What is held on the speaker, without what others could misuse if they hold her phone."""
+    person = turn.session.get_one(Person, turn.person_id)
+    joined = turn.session.scalar(sa.select(sa.func.min(Membership.joined_at)).where(Membership.person_id == person.id))
+    since = say_day(joined.astimezone(turn.local_now.tzinfo).date(), turn.language) if joined else ""
+    return {"name": person.name or "", "language": turn.language, "collectives": ", ".join(b.collective for b in turn.belongings)[:60], "since": since}
+
+
+@action(outcomes=[{"organizer": False, "supporter": False}, {"organizer": True, "supporter": False}, {"organizer": False, "supporter": True}], reads=True)
+def read_roles(turn: Turn) -> dict[str, Any]:
+    """Which parts of the menu are hers."""
+    roles = {role for belonging in turn.belongings for role in belonging.roles}
+    return {"organizer": "organizer" in roles, "supporter": "supporter" in roles}
+
+
+@action(outcomes=[[{"id": 1, "name": "the vote"}, {"id": 2, "name": "the action"}]], reads=True)
+def read_asked(turn: Turn, asked: list[int]) -> list[dict[str, Any]]:
+    """The asking messages that one answer could belong to, named so that care is never told apart."""
+    rows = turn.session.execute(sa.select(Outbound.id, Outbound.asks).where(Outbound.id.in_(asked))).all()
+    kinds = [KINDS.get(row.asks, "the other question") for row in rows]
+    return [{"id": row.id, "name": kind if kinds.count(kind) == 1 else f"{kind} {index}"} for index, (row, kind) in enumerate(zip(rows, kinds, strict=True), 1)]
+
+
+@action(outcomes=[[{"id": 1, "name": "Sangha"}, {"id": 2, "name": "Tenants"}]], reads=True)
+def read_belongings(turn: Turn) -> list[dict[str, Any]]:
+    """The collectives of the speaker on this line, to ask which of them she means."""
+    return [{"id": belonging.collective_id, "name": belonging.collective} for belonging in turn.belongings]
+
+
+@action()
+def hand_over(turn: Turn, text: str, outbound_id: int | None = None, collective_id: int | None = None) -> dict[str, Any]:
+    """She said what her earlier text was meant for: it is heard again, there."""
+    from bot.conversation.turn import Handoff
+
+    turn.handoff = Handoff(text, outbound_id, collective_id)
+    return {}

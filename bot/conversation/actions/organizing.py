@@ -1,0 +1,265 @@
+"""Organizers write from a phone: draft, preview, approve, hold. A sender can be forged, so nothing leaves on one text alone."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+import pyotp
+import sqlalchemy as sa
+
+from bot.conversation.actions.acting import action
+from bot.conversation.actions.reaching import those_with_role, write_to
+from bot.conversation.turn import Turn
+from bot.delivery.broadcasts import add_text, approve_broadcast, draft_broadcast, hold_broadcast, preview_broadcast, refuse_reason, release_broadcast
+from bot.languages import count_words, words
+from models import Alert, Audit, Broadcast, Poll, SecondFactor
+from models.broadcasts import DONE, DRAFT, HELD, STOPPED
+
+# A draft is meant for now: after this time its words may be about a rally that is over.
+DRAFT_LASTS = timedelta(hours=12)
+ALERT_LASTS = timedelta(hours=24)
+MOST_OPTIONS = 8
+WRONG_CODES, LOCKED_FOR = 5, timedelta(minutes=15)
+
+_PREVIEWS = (
+    {"number": 47, "people": "214 people", "segments": 1, "fallback": "", "held": 0, "refused": None},
+    {"number": 47, "people": "214 people", "segments": 1, "fallback": "Hindi 12", "held": 83, "refused": None},
+    {"number": 47, "people": "0 people", "segments": 1, "fallback": "", "held": 0, "refused": "nobody"},
+    {"number": 47, "people": "214 people", "segments": 11, "fallback": "", "held": 0, "refused": "too_long"},
+    *({"number": 47, "people": "214 people", "segments": 1, "fallback": "", "held": 0, "refused": why} for why in ("no_words", "no_line", "one_way", "too_late")),
+)
+
+LANGUAGE_NAMES = {"en": "English", "es": "Spanish", "hi": "Hindi", "hi-Latn": "Hindi in Latin letters"}
+
+
+def _preview(turn: Turn, broadcast: Broadcast) -> dict[str, Any]:
+    turn.session.flush()
+    preview = preview_broadcast(turn.session, turn.now, broadcast)
+    fallback = ", ".join(f"{words(turn.language, LANGUAGE_NAMES[code])} {count}" for code, count in preview.fallback.items() if count)
+    return {
+        "number": broadcast.number,
+        "people": count_words(turn.language, "1 person", "{n} people", preview.recipients),
+        "segments": preview.segments,
+        "fallback": fallback,
+        "held": preview.held.get("quiet_hours", 0),
+        "refused": refuse_reason(turn.session, turn.now, broadcast),
+    }
+
+
+def _ask_others(turn: Turn, broadcast: Broadcast, body: str) -> None:
+    """The other organizers read the whole text before one of them says OK."""
+    here = turn.member()
+    for organizer in those_with_role(turn, here.collective_id, ["organizer"]):
+        if organizer.membership_id != here.membership_id:
+            write_to(
+                turn,
+                organizer,
+                "An organizer wants to send ({number}): {body}\nReply OK {number} to send it, HOLD {number} to stop it.",
+                kind="page",
+                unprompted=False,
+                number=broadcast.number,
+                body=body[:400],
+            )
+
+
+def _drafted(turn: Turn, broadcast: Broadcast, body: str) -> dict[str, Any]:
+    preview = _preview(turn, broadcast)
+    if preview["refused"] is None:
+        _ask_others(turn, broadcast, body)
+    _audit(turn, f"{broadcast.kind} drafted", broadcast)
+    return preview
+
+
+def _audit(turn: Turn, act: str, broadcast: Broadcast) -> None:
+    """Every power leaves a trace: who did what, never its words."""
+    here = turn.member()
+    turn.session.add(Audit(collective_id=here.collective_id, membership_id=here.membership_id, act=act, subject=f"broadcast {broadcast.number}", at=turn.now))
+
+
+@action(outcomes=_PREVIEWS)
+def draft_notice(turn: Turn, text: str) -> dict[str, Any]:
+    """Draft a notice in the organizer's language. Gives number, people (in words), segments, fallback, held, refused (a reason or None)."""
+    here = turn.member()
+    broadcast = draft_broadcast(turn.session, turn.now, here.collective_id, "notice", {turn.language: text.strip()}, author_id=here.membership_id)
+    return _drafted(turn, broadcast, text.strip())
+
+
+@action(outcomes=_PREVIEWS)
+def draft_alert(turn: Turn, text: str) -> dict[str, Any]:
+    """Draft a call to an action; everybody who gets it may answer YES, NO or MAYBE."""
+    here = turn.member()
+    alert = Alert(collective_id=here.collective_id, created_at=turn.now)
+    turn.session.add(alert)
+    turn.session.flush()
+    broadcast = draft_broadcast(turn.session, turn.now, here.collective_id, "alert", {turn.language: text.strip()}, author_id=here.membership_id, alert_id=alert.id)
+    # A rally notice after the rally sends people to an empty square.
+    broadcast.expires_at = turn.now + ALERT_LASTS
+    return _drafted(turn, broadcast, text.strip())
+
+
+@action(outcomes=[*_PREVIEWS, {"refused": "not_a_poll"}])
+def draft_poll(turn: Turn, text: str) -> dict[str, Any]:
+    """Draft a poll written "Question? / First / Second"."""
+    here = turn.member()
+    parsed = read_poll_text(text)
+    if parsed is None:
+        return {"refused": "not_a_poll"}
+    question, options = parsed
+    poll = Poll(collective_id=here.collective_id, options=len(options), created_at=turn.now)
+    turn.session.add(poll)
+    turn.session.flush()
+    broadcast = draft_broadcast(
+        turn.session, turn.now, here.collective_id, "poll", {turn.language: question}, options={turn.language: options}, author_id=here.membership_id, poll_id=poll.id
+    )
+    return _drafted(turn, broadcast, f"{question} {' / '.join(options)}")
+
+
+def read_poll_text(text: str) -> tuple[str, list[str]] | None:
+    """A question and its options, from "Question? / First / Second" or a line for each. None when it is neither."""
+    separator = "\n" if "\n" in text.strip() else "/"
+    parts = [part.strip() for part in text.strip().split(separator)]
+    if separator == "/" and len(parts) > 1 and "?" in parts[0] and not parts[0].endswith("?"):
+        question, _, first = parts[0].rpartition("?")
+        parts = [question.strip() + "?", first.strip(), *parts[1:]]
+    parts = [part for part in parts if part]
+    if not 3 <= len(parts) <= MOST_OPTIONS + 1 or len({part.casefold() for part in parts[1:]}) != len(parts) - 1:
+        return None
+    return parts[0], [part[:40] for part in parts[1:]]
+
+
+def newest_draft(turn: Turn) -> Broadcast | None:
+    """The speaker's own draft that is still fresh."""
+    here = turn.here
+    if here is None:
+        return None
+    drafts = sa.select(Broadcast).where(Broadcast.author_id == here.membership_id, Broadcast.state == DRAFT, Broadcast.created_at > turn.now - DRAFT_LASTS)
+    return turn.session.scalars(drafts.order_by(Broadcast.id.desc()).limit(1)).first()
+
+
+@action(outcomes=[*_PREVIEWS, {"refused": "no_draft"}, {"refused": "other_options"}])
+def add_language(turn: Turn, language: str, text: str) -> dict[str, Any]:
+    """HI … or ES …: the draft's words in another language. Each member then reads her own."""
+    draft = newest_draft(turn)
+    if draft is None:
+        return {"refused": "no_draft"}
+    options = None
+    body = text.strip()
+    if draft.poll_id is not None:
+        parsed = read_poll_text(text)
+        if parsed is None or len(parsed[1]) != turn.session.get_one(Poll, draft.poll_id).options:
+            return {"refused": "other_options"}
+        body, options = parsed
+    add_text(turn.session, draft, language, body, options)
+    return _drafted(turn, draft, text.strip())
+
+
+@action(outcomes=[{"sent": True, "number": 47, "why": ""}, *({"sent": False, "number": 47, "why": why} for why in ("no_draft", "no_code", "no_factor", "wrong_code", "locked", "refused", "held"))])
+def send_with_code(turn: Turn, code: str | None) -> dict[str, Any]:
+    """SEND 123456: the newest own draft leaves, if the one-time code is right. Each code works once; five wrong ones lock it for a while."""
+    here = turn.member()
+    draft = newest_draft(turn)
+    if draft is None:
+        return {"sent": False, "number": 0, "why": "no_draft"}
+    refusal = {"sent": False, "number": draft.number}
+    if draft.holder_id is not None:
+        return refusal | {"why": "held"}
+    factor = turn.session.get(SecondFactor, here.membership_id, with_for_update=True)
+    if factor is None:
+        return refusal | {"why": "no_factor"}
+    if not code:
+        return refusal | {"why": "no_code"}
+    if factor.locked_until is not None and factor.locked_until > turn.now:
+        return refusal | {"why": "locked"}
+    step = _matching_step(factor.secret, code, int(turn.now.timestamp()))
+    if step is None or step <= factor.last_step:
+        factor.wrong_tries += 1
+        if factor.wrong_tries >= WRONG_CODES:
+            factor.wrong_tries, factor.locked_until = 0, turn.now + LOCKED_FOR
+        return refusal | {"why": "wrong_code"}
+    factor.last_step, factor.wrong_tries, factor.locked_until = step, 0, None
+    if refuse_reason(turn.session, turn.now, draft) is not None:
+        return refusal | {"why": "refused"}
+    return _approve(turn, draft, how="code")
+
+
+def _matching_step(secret: str, code: str, now: int) -> int | None:
+    """The 30-second step whose code this is, the one before and after allowed for slow texts and slow clocks (RFC 6238, 5.2)."""
+    totp = pyotp.TOTP(secret)
+    return next((step for step in (now // 30 + drift for drift in (0, -1, 1)) if pyotp.utils.strings_equal(totp.generate_otp(step), code)), None)
+
+
+def _approve(turn: Turn, draft: Broadcast, how: str) -> dict[str, Any]:
+    here = turn.member()
+    approve_broadcast(turn.session, turn.now, draft, how=how, approver_id=here.membership_id)
+    draft.holder_id = None
+    _audit(turn, f"approved by {how}", draft)
+    turn.rings = True
+    return {"sent": True, "number": draft.number, "why": ""}
+
+
+@action(outcomes=[{"sent": True, "number": 47, "why": ""}, *({"sent": False, "number": 47, "why": why} for why in ("own", "gone", "refused", "holder"))])
+def approve_by_other(turn: Turn, number: str) -> dict[str, Any]:
+    """OK 47: another organizer's word lets a draft leave, or releases what somebody else held."""
+    here = turn.member()
+    broadcast = _by_number(turn, number)
+    if broadcast is None or broadcast.state not in (DRAFT, HELD) or (broadcast.state == DRAFT and broadcast.created_at <= turn.now - DRAFT_LASTS):
+        return {"sent": False, "number": _digits(number), "why": "gone"}
+    if broadcast.state == DRAFT and _same_phone(turn, broadcast.author_id):
+        return {"sent": False, "number": broadcast.number, "why": "own"}
+    if broadcast.holder_id == here.membership_id:
+        return {"sent": False, "number": broadcast.number, "why": "holder"}
+    if refuse_reason(turn.session, turn.now, broadcast) is not None:
+        return {"sent": False, "number": broadcast.number, "why": "refused"}
+    if broadcast.state == HELD:
+        release_broadcast(turn.session, turn.now, broadcast)
+        broadcast.holder_id = None
+        _audit(turn, "released", broadcast)
+        turn.rings = True
+        return {"sent": True, "number": broadcast.number, "why": ""}
+    return _approve(turn, broadcast, how="organizer")
+
+
+def _same_phone(turn: Turn, membership_id: int | None) -> bool:
+    """Two organizers on one phone are one hand: the second factor must come from another phone."""
+    from models import Membership, Person
+
+    if membership_id is None:
+        return False
+    return turn.session.scalar(sa.select(Person.phone_id).join(Membership, Membership.person_id == Person.id).where(Membership.id == membership_id)) == turn.phone_id
+
+
+@action(outcomes=[{"held": True, "number": 47}, {"held": False, "number": 47}])
+def hold(turn: Turn, number: str | None = None) -> dict[str, Any]:
+    """HOLD 47: any one organizer may hold what is unsent; releasing it takes another."""
+    here = turn.member()
+    broadcast = _by_number(turn, number) if number and _digits(number) else _newest_unsent(turn)
+    if broadcast is None or broadcast.state in (DONE, STOPPED):
+        return {"held": False, "number": _digits(number or "")}
+    # A held draft stays a draft: it leaves when somebody who is neither its author nor its holder says OK.
+    if broadcast.holder_id is None and (broadcast.state == DRAFT or hold_broadcast(turn.session, turn.now, broadcast)):
+        broadcast.holder_id = here.membership_id
+        _audit(turn, "held", broadcast)
+    return {"held": True, "number": broadcast.number}
+
+
+def _newest_unsent(turn: Turn) -> Broadcast | None:
+    unsent = sa.select(Broadcast).where(Broadcast.collective_id == turn.member().collective_id, Broadcast.state.not_in((DONE, STOPPED, HELD)))
+    return turn.session.scalars(unsent.order_by(Broadcast.id.desc()).limit(1)).first()
+
+
+def _by_number(turn: Turn, number: str) -> Broadcast | None:
+    return turn.session.scalars(
+        sa.select(Broadcast).where(Broadcast.collective_id == turn.member().collective_id, Broadcast.number == _digits(number))
+    ).one_or_none()
+
+
+def _digits(text: str) -> int:
+    return int("".join(character for character in text if character.isdigit())[:9] or 0)
+
+
+@action(outcomes=[True, False], reads=True)
+def has_draft(turn: Turn) -> bool:
+    """Whether the speaker has a fresh draft (HI … is Hindi only then; else it is a greeting)."""
+    return newest_draft(turn) is not None
+

@@ -1,0 +1,138 @@
+"""Polls: reading one, voting, closing it and telling the result."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.orm import Session
+
+from bot.conversation.actions.acting import action
+from bot.conversation.turn import Turn
+from bot.delivery.broadcasts import approve_broadcast, draft_broadcast, read_texts
+from bot.delivery.wording import choose, render
+from bot.deployment import Deployment
+from bot.languages import count_words, words
+from bot.languages.days import say_day
+from models import Audit, Ballot, Broadcast, BroadcastText, Collective, Poll, sqlite_or_postgres_insert
+from models.broadcasts import DRAFT, STOPPED
+
+LETTERS = "ABCDEFGH"
+
+
+def words_for(session: Session, broadcast_id: int, language: str, fallback: str) -> BroadcastText:
+    """The broadcast's words as this reader gets them, by the same rule as the send."""
+    return choose(language, fallback, read_texts(session, broadcast_id))[1]
+
+
+@action(
+    outcomes=[
+        {"open": True, "text": "Where do we meet?\nA Park\nB School\nReply with a letter.", "options": {"A": "Park", "B": "School"}, "mine": None},
+        {"open": False},
+    ],
+    reads=True,
+)
+def read_poll(turn: Turn, broadcast_id: int) -> dict[str, Any]:
+    """A poll as the speaker reads it: its words, its options by letter, her vote so far; open: whether votes still count."""
+    row = turn.session.execute(
+        sa.select(Poll, Broadcast.collective_id, Broadcast.state).join(Broadcast, Broadcast.poll_id == Poll.id).where(Broadcast.id == broadcast_id)
+    ).first()
+    if row is None or not is_open(row.Poll, turn.now) or row.state in (DRAFT, STOPPED):
+        return {"open": False}
+    here = next((b for b in turn.belongings if b.collective_id == row.collective_id), None)
+    if here is None:
+        return {"open": False}
+    text = words_for(turn.session, broadcast_id, turn.language, here.language)
+    options = list(text.options or [])
+    mine = turn.session.scalar(sa.select(Ballot.choice).where(Ballot.poll_id == row.Poll.id, Ballot.membership_id == here.membership_id))
+    return {
+        "open": True,
+        "text": render("poll", text.language, here.collective, text.body, options),
+        "options": {LETTERS[index]: option for index, option in enumerate(options)},
+        "mine": None if mine is None else LETTERS[mine],
+    }
+
+
+def is_open(poll: Poll, now: datetime) -> bool:
+    return poll.closed_at is None and (poll.closes_at is None or poll.closes_at > now)
+
+
+@action(outcomes=[{"counted": True, "changed": False, "closes": "Sat 3 May, 6:00 pm"}, {"counted": True, "changed": True, "closes": ""}, {"counted": False}])
+def cast_ballot(turn: Turn, broadcast_id: int, letter: str) -> dict[str, Any]:
+    """Count the vote if the poll is still open at this moment. Gives counted, changed (it replaced another vote), closes (in words)."""
+    poll = turn.session.scalars(sa.select(Poll).join(Broadcast, Broadcast.poll_id == Poll.id).where(Broadcast.id == broadcast_id)).one()
+    if not is_open(poll, turn.now):
+        return {"counted": False}
+    here = turn.member()
+    choice = LETTERS.index(letter)
+    key = {"poll_id": poll.id, "membership_id": here.membership_id}
+    before = turn.session.scalar(sa.select(Ballot.choice).filter_by(**key))
+    insert = sqlite_or_postgres_insert(turn.deployment.store, Ballot.__table__).values(**key, choice=choice, cast_at=turn.now)
+    turn.session.execute(insert.on_conflict_do_update(index_elements=["poll_id", "membership_id"], set_={"choice": choice, "cast_at": turn.now}))
+    closes = say_day(poll.closes_at.astimezone(turn.local_now.tzinfo), turn.language) if poll.closes_at else ""
+    return {"counted": True, "changed": before is not None and before != choice, "closes": closes}
+
+
+@action(outcomes=[[], [{"id": 1, "question": "Where do we meet?"}], [{"id": 1, "question": "Where do we meet?"}, {"id": 2, "question": "Which day?"}]], reads=True)
+def read_open_polls(turn: Turn) -> list[dict[str, Any]]:
+    """The open polls of the speaker's collectives on this line, newest first, at most six."""
+    ids = [belonging.collective_id for belonging in turn.belongings]
+    rows = turn.session.execute(
+        sa.select(Broadcast.id, Broadcast.collective_id, Poll)
+        .join(Poll, Poll.id == Broadcast.poll_id)
+        .where(Broadcast.kind == "poll", Broadcast.collective_id.in_(ids), Poll.closed_at.is_(None), Broadcast.state.not_in((DRAFT, STOPPED)))
+        .order_by(Broadcast.id.desc())
+        .limit(6)
+    ).all()
+    languages = {belonging.collective_id: belonging.language for belonging in turn.belongings}
+    found = [row for row in rows if is_open(row.Poll, turn.now)]
+    return [{"id": row.id, "question": words_for(turn.session, row.id, turn.language, languages[row.collective_id]).body[:60]} for row in found]
+
+
+@action(outcomes=[{"closed": True}, {"closed": False}])
+def close_poll_now(turn: Turn, number: str | None = None) -> dict[str, Any]:
+    """An organizer closes a poll early: the one she names by number, else the newest open one."""
+    here = turn.member()
+    digits = "".join(character for character in number or "" if character.isdigit())
+    polls = sa.select(Poll.id).join(Broadcast, Broadcast.poll_id == Poll.id)
+    polls = polls.where(Broadcast.collective_id == here.collective_id, Poll.closed_at.is_(None), Broadcast.kind == "poll", Broadcast.state.not_in((DRAFT, STOPPED)))
+    if digits:
+        polls = polls.where(Broadcast.number == int(digits[:9]))
+    poll_id = turn.session.scalars(polls.order_by(Broadcast.id.desc()).limit(1)).first()
+    if poll_id is None:
+        return {"closed": False}
+    close_poll(turn.deployment, turn.session, poll_id, turn.now)
+    turn.session.add(Audit(collective_id=here.collective_id, membership_id=here.membership_id, act="poll closed", subject=f"poll {poll_id}", at=turn.now))
+    turn.rings = True
+    return {"closed": True}
+
+
+def tally(session: Session, poll_id: int, options: int) -> list[int]:
+    """Votes by option, in the options' order. Votes of members who left are still votes; those of the forgotten are gone with them."""
+    counts = dict(session.execute(sa.select(Ballot.choice, sa.func.count()).where(Ballot.poll_id == poll_id).group_by(Ballot.choice)).tuples().all())
+    return [counts.get(option, 0) for option in range(options)]
+
+
+def close_poll(deployment: Deployment, session: Session, poll_id: int, now: datetime) -> int | None:
+    """Close a poll once and tell the result to everybody in its audience. Gives the result's broadcast id; None if it was closed before."""
+    closed = session.execute(sa.update(Poll).where(Poll.id == poll_id, Poll.closed_at.is_(None)).values(closed_at=now))
+    if not closed.rowcount:  # type: ignore[attr-defined]
+        return None
+    poll = session.get_one(Poll, poll_id, populate_existing=True)
+    asked = session.scalars(sa.select(Broadcast).where(Broadcast.poll_id == poll_id, Broadcast.kind == "poll")).one()
+    collective = session.get_one(Collective, poll.collective_id)
+    counts = tally(session, poll_id, poll.options)
+    texts = {}
+    for text in session.scalars(sa.select(BroadcastText).where(BroadcastText.broadcast_id == asked.id)):
+        texts[text.language] = tell_result(text.language, text.body, list(text.options or []), counts)
+    result = draft_broadcast(session, now, collective.id, "result", texts, group_id=asked.group_id, poll_id=poll_id)
+    approve_broadcast(session, now, result, how="clock")
+    return result.id
+
+
+def tell_result(language: str, question: str, options: list[str], counts: list[int]) -> str:
+    """The result in one language: every option with its votes, in the order asked, so that the few who differed see themselves counted."""
+    listed = ", ".join(f"{option} {count}" for option, count in zip(options, counts, strict=True))
+    voted = count_words(language, "1 person voted.", "{n} people voted.", sum(counts))
+    return words(language, "Result: {question} {listed}. {voted}", question=question, listed=listed, voted=voted)

@@ -1,0 +1,101 @@
+"""Which question an answer belongs to.
+
+An open conversation has the floor. Otherwise the asking messages that were broadcast to her are candidates, and only those
+whose first question her text answers: a broadcast question that nobody began to answer captures nothing else.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+import sqlalchemy as sa
+
+from bot.conversation.engine import first_question
+from bot.conversation.steps import Choice, NotUnderstood, Question, Scale
+from bot.conversation.talk import acting, begin, hearing_of
+from bot.conversation.turn import Turn
+from models import Outbound
+
+# An asking message leaves flight after a day; its poll stays votable until it closes.
+IN_FLIGHT = timedelta(hours=24)
+OPEN_AT_MOST = timedelta(days=30)
+# Longer texts are no answers to a letter, a digit or a yes.
+LONGEST_ANSWER = 120
+
+_table = Outbound.__table__
+_asking = (
+    sa.select(_table.c.id, _table.c.asks, _table.c.broadcast_id, _table.c.membership_id, _table.c.asked_at, _table.c.answered_at)
+    .where(_table.c.person_id == sa.bindparam("person"), _table.c.asked_at > sa.bindparam("since"))
+    .order_by(_table.c.asked_at.desc(), _table.c.id.desc())
+    .limit(12)
+)
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """An asking message, and the question it put."""
+
+    outbound_id: int
+    membership_id: int
+    flow: str
+    arguments: dict[str, Any]
+    question: Question
+
+
+def candidates(turn: Turn, *, in_flight: bool) -> list[Candidate]:
+    """Her asking messages with a question still open: those in flight, or (``in_flight`` False) older or answered ones."""
+    if turn.person_id is None:
+        return []
+    rows = turn.session.execute(_asking, {"person": turn.person_id, "since": turn.now - (IN_FLIGHT if in_flight else OPEN_AT_MOST)}).all()
+    lines = {belonging.membership_id for belonging in turn.belongings}
+    found = []
+    for row in rows:
+        entry = turn.flows.get(row.asks)
+        flying = row.answered_at is None and row.asked_at > turn.now - IN_FLIGHT
+        if entry is None or row.membership_id not in lines or flying is not in_flight or not (in_flight or entry.reanswered):
+            continue
+        arguments = {"broadcast_id": row.broadcast_id}
+        question = first_question(entry.function, arguments, acting(turn))
+        if question is not None:
+            found.append(Candidate(row.id, row.membership_id, row.asks, arguments, question))
+    return found
+
+
+def answered_by(turn: Turn, text: str, found: list[Candidate]) -> list[Candidate]:
+    """Those candidates whose question ``text`` answers. Digits mean a letter only while no scale is pending."""
+    digits = not any(isinstance(candidate.question, Scale) for candidate in found)
+    fitting = []
+    for candidate in found:
+        try:
+            candidate.question.parse(text, hearing_of(turn, digits=digits or not isinstance(candidate.question, Choice)))
+        except NotUnderstood:
+            continue
+        fitting.append(candidate)
+    return fitting
+
+
+def take_answer(turn: Turn, text: str, *, in_flight: bool) -> list[str] | None:
+    """Give ``text`` to the broadcast question it answers; if it could belong to two, ask. None: it answers none."""
+    if len(text) > LONGEST_ANSWER:
+        return None
+    found = candidates(turn, in_flight=in_flight)
+    fitting = answered_by(turn, text, found)
+    if not fitting:
+        return None
+    if len(fitting) == 1:
+        return answer_candidate(turn, text, fitting[0])
+    return begin(turn, turn.flows["which_question"], {"text": text, "asked": [candidate.outbound_id for candidate in fitting]})
+
+
+def answer_candidate(turn: Turn, text: str, candidate: Candidate) -> list[str]:
+    """Begin the conversation that ``candidate`` asked for, with ``text`` as its first answer."""
+    turn.here = next(belonging for belonging in turn.belongings if belonging.membership_id == candidate.membership_id)
+    return begin(turn, turn.flows[candidate.flow], candidate.arguments, text=text, outbound_id=candidate.outbound_id)
+
+
+def find_candidate(turn: Turn, outbound_id: int) -> Candidate | None:
+    """The candidate with this id, in flight or not; None when its question has closed meanwhile."""
+    both = [*candidates(turn, in_flight=True), *candidates(turn, in_flight=False)]
+    return next((candidate for candidate in both if candidate.outbound_id == outbound_id), None)

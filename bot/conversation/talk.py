@@ -1,0 +1,181 @@
+"""Conversations under way: begin one, hear an answer, end it, and come back to the one beneath.
+
+The newest open conversation of a person holds the floor. When it ends, the question beneath it is put again.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from typing import Any
+
+import sqlalchemy as sa
+
+from bot.conversation.engine import Act, Heard, Outcome, Session, advance
+from bot.conversation.notes import keep_note
+from bot.conversation.steps import Do, FlowEntry, Hearing, Question
+from bot.conversation.turn import Turn
+from bot.languages import words
+from bot.schedule.timers import set_timer
+from models import Conversation, Outbound
+
+# An open question is forgotten after a day: nobody answers yesterday's "how are you" with today's news.
+IDLE = timedelta(hours=24)
+# Kind hints before the talk is ended for her: a robot at the other end must not be hinted at for ever.
+MOST_HINTS = 5
+
+_table = Conversation.__table__
+_open = (
+    sa.select(_table.c.id, _table.c.flow, _table.c.question, _table.c.turn, _table.c.hints, _table.c.session, _table.c.collective_id, _table.c.last_heard_at)
+    .where(_table.c.person_id == sa.bindparam("person"), _table.c.state == "open", _table.c.last_heard_at > sa.bindparam("since"))
+    .order_by(_table.c.id.desc())
+    .limit(1)
+)
+_change = _table.update().where(_table.c.id == sa.bindparam("this"))
+_answered = Outbound.__table__.update().where(Outbound.__table__.c.id == sa.bindparam("this")).values(answered_at=sa.bindparam("now"))
+
+
+def on_the_floor(turn: Turn, *, idle: bool = True) -> Any:
+    """The row of the conversation whose question is open, or None. ``idle`` False counts one that is a day old too."""
+    if turn.person_id is None:
+        return None
+    return turn.session.execute(_open, {"person": turn.person_id, "since": turn.now - (IDLE if idle else 30 * IDLE)}).first()
+
+
+def hearing_of(turn: Turn, *, digits: bool = True) -> Hearing:
+    """How this speaker's text is to be read."""
+    return Hearing(turn.language, turn.local_now, digits)
+
+
+def acting(turn: Turn) -> Act:
+    """What performs a Do in this turn."""
+
+    def act(step: Do) -> Any:
+        return step.action(turn, **step.arguments)
+
+    return act
+
+
+def begin(turn: Turn, entry: FlowEntry, arguments: dict[str, Any] | None = None, *, text: str | None = None, outbound_id: int | None = None, digits: bool = True) -> list[str]:
+    """Start a flow. ``text`` is given when a first reply opens it lazily: it answers the flow's first question."""
+    session = Session(dict(arguments or {}))
+    heard = None if text is None else Heard(text)
+    outcome = advance(entry.function, session, acting(turn), hearing_of(turn, digits=digits), heard)
+    if outbound_id is not None and outcome.hint is None:
+        turn.session.execute(_answered, {"this": outbound_id, "now": turn.now})
+    if outcome.waiting is not None and not turn.forgotten:
+        _open_conversation(turn, entry, session, outcome.waiting, outbound_id)
+    return _spoken(turn, entry, outcome, hints=0 if outcome.hint is None else 1, resumes=text is None)
+
+
+def answer(turn: Turn, conversation: Any, text: str) -> list[str]:
+    """Hear ``text`` as the answer to the open question of ``conversation`` (a row of ``on_the_floor``)."""
+    return _go_on(turn, conversation, Heard(text, conversation.question))
+
+
+def run_out(turn: Turn, conversation: Any) -> list[str]:
+    """The patience of the open question is over: the flow goes on with Silence."""
+    return _go_on(turn, conversation, Heard(None, conversation.question))
+
+
+def _go_on(turn: Turn, conversation: Any, heard: Heard) -> list[str]:
+    entry = turn.flows[conversation.flow]
+    session = Session.from_json(conversation.session)
+    outcome = advance(entry.function, session, acting(turn), hearing_of(turn), heard)
+    if turn.forgotten:
+        return outcome.render(turn.language)
+    hints = conversation.hints + 1 if outcome.hint is not None else 0
+    if outcome.waiting is None or hints >= MOST_HINTS:
+        end(turn, conversation.id)
+    else:
+        _keep(turn, conversation, session, outcome.waiting, hints)
+    return _spoken(turn, entry, outcome, hints)
+
+
+def _spoken(turn: Turn, entry: FlowEntry, outcome: Outcome, hints: int, resumes: bool = True) -> list[str]:
+    """What she reads: the flow's texts, or a hint and, the second time, the way out."""
+    for words_of_hers in outcome.stranded:
+        # Care stays between her and her supporters: a stray answer there is dropped, not passed on.
+        if not entry.private:
+            keep_note(turn, words_of_hers, kind="stranded")
+    if outcome.hint is not None:
+        if hints >= MOST_HINTS:
+            return [words(turn.language, "Let us leave this question. Send MENU to see what you can do.")]
+        hint = words(turn.language, outcome.hint.hint, **outcome.hint.fill)
+        return [hint] if hints < 2 else [hint, words(turn.language, "Or send SKIP to leave it.")]
+    texts = outcome.render(turn.language)
+    if outcome.left:
+        texts = [words(turn.language, "OK, we leave it.")]
+    if outcome.waiting is None and turn.handoff is None and not turn.forgotten and not turn.silent and resumes:
+        texts += _put_again(turn)
+    return texts
+
+
+def _put_again(turn: Turn) -> list[str]:
+    """The question of the conversation beneath, put once more; its patience starts anew."""
+    beneath = on_the_floor(turn)
+    if beneath is None or beneath.flow not in turn.flows:
+        return []
+    session = Session.from_json(beneath.session)
+    outcome = advance(turn.flows[beneath.flow].function, session, acting(turn), hearing_of(turn))
+    if outcome.waiting is None:
+        end(turn, beneath.id)
+        return outcome.render(turn.language)
+    _keep(turn, beneath, session, outcome.waiting, 0)
+    return [outcome.waiting.render(turn.language)]
+
+
+def _open_conversation(turn: Turn, entry: FlowEntry, session: Session, question: Question, outbound_id: int | None) -> None:
+    # The same flow begun again replaces the older one: two open JOINs would ask for the name twice.
+    turn.session.execute(
+        _table.update().where(_table.c.person_id == turn.person_id, _table.c.flow == entry.name, _table.c.state == "open").values(state="ended", session=None)
+    )
+    result = turn.session.execute(
+        _table.insert().values(
+            person_id=turn.person_id,
+            collective_id=turn.here.collective_id if turn.here else None,
+            line_id=turn.line.id,
+            flow=entry.name,
+            state="open",
+            question=question.name,
+            turn=1,
+            hints=0,
+            session=session.to_json(),
+            outbound_id=outbound_id,
+            opened_at=turn.now,
+            last_heard_at=turn.now,
+        )
+    )
+    conversation_id = result.inserted_primary_key[0]  # type: ignore[attr-defined]
+    turn.opened_conversation = conversation_id
+    _be_patient(turn, conversation_id, 1, question)
+
+
+def _keep(turn: Turn, conversation: Any, session: Session, question: Question, hints: int) -> None:
+    number = conversation.turn + 1
+    turn.session.execute(
+        _change.values(question=question.name, turn=number, hints=hints, session=session.to_json(), last_heard_at=turn.now), {"this": conversation.id}
+    )
+    _be_patient(turn, conversation.id, number, question)
+
+
+def _be_patient(turn: Turn, conversation_id: int, number: int, question: Question) -> None:
+    if question.within is not None:
+        set_timer(turn.session, "patience", conversation_id, f"patience:{conversation_id}:{number}", turn.now + question.within)
+
+
+def end(turn: Turn, conversation_id: int, state: str = "done") -> None:
+    """End a conversation and forget what was said in it."""
+    turn.session.execute(_change.values(state=state, session=None, question=None, last_heard_at=turn.now), {"this": conversation_id})
+
+
+def end_all(turn: Turn, collective_id: int | None = None) -> None:
+    """End every open conversation of the speaker (STOP, LEAVE, FORGET, WRONG)."""
+    statement = _table.update().where(_table.c.person_id == turn.person_id, _table.c.state == "open").values(state="ended", session=None, question=None)
+    if collective_id is not None:
+        statement = statement.where(_table.c.collective_id == collective_id)
+    turn.session.execute(statement)
+
+
+def idle_since(now: datetime) -> datetime:
+    """Conversations last heard before this moment are over."""
+    return now - IDLE

@@ -1,0 +1,85 @@
+"""One turn of talk: who speaks, on which line, in which language, inside which transaction."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from zoneinfo import ZoneInfo
+
+from sqlalchemy.orm import Session
+
+from bot.conversation.steps import FlowEntry
+from bot.deployment import Deployment
+
+
+@dataclass(frozen=True)
+class LineFacts:
+    """What the hot path needs to know of a line."""
+
+    id: int
+    channel: str
+    address: str
+    two_way: bool
+    carrier_answers_stop: bool
+    collective_ids: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Belonging:
+    """One active membership of the speaker, with what the flow needs of its collective."""
+
+    membership_id: int
+    collective_id: int
+    collective: str
+    language: str
+    timezone: str
+    roles: frozenset[str]
+    line_id: int | None = None
+
+
+@dataclass
+class Turn:
+    """What actions are handed. They may write through ``session``; they never send: they put rows, and set ``rings``."""
+
+    deployment: Deployment
+    session: Session
+    now: datetime
+    line: LineFacts
+    phone_id: int | None
+    person_id: int | None
+    language: str
+    zone: str
+    flows: Mapping[str, FlowEntry] = field(default_factory=dict)
+    belongings: tuple[Belonging, ...] = ()
+    # The membership this turn is about; None: a stranger, or several and not yet said which.
+    here: Belonging | None = None
+    # Set by actions:
+    rings: bool = False
+    forgotten: bool = False
+    silent: bool = False
+    handoff: Handoff | None = None
+    opened_conversation: int | None = None
+
+    @property
+    def local_now(self) -> datetime:
+        """The present moment in the speaker's zone."""
+        return self.now.astimezone(ZoneInfo(self.zone))
+
+    def member(self) -> Belonging:
+        """The membership this turn is about; a flow of the table is started only where there is one."""
+        if self.here is None:
+            raise LookupError("this flow needs a membership, and the turn has none")
+        return self.here
+
+    def has_role(self, role: str) -> bool:
+        return self.here is not None and role in self.here.roles
+
+
+@dataclass(frozen=True)
+class Handoff:
+    """She said which question, or which collective, her earlier text was meant for: hear it again, there."""
+
+    text: str
+    outbound_id: int | None = None
+    collective_id: int | None = None

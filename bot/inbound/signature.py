@@ -1,0 +1,73 @@
+"""Is it really Twilio? Checked before anything is parsed for its meaning; a wrong signature is a 403 with no effect.
+
+The signature covers exactly the URL that Twilio requested, and a proxy changes what ``request.url`` shows (measured: encoded paths and
+queries, ports, upper-case hosts all fail), so the URL is built from PUBLIC_URL and the raw path and query.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+from flask import Request
+from twilio.request_validator import RequestValidator
+from werkzeug.datastructures import MultiDict
+
+from bot.settings import Settings
+
+
+class SignatureRefused(Exception):
+    """The request was not signed by our carrier account."""
+
+
+class Doorkeeper:
+    """Knows the account's tokens (two during a rotation) and where the world reaches us."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._validators = [RequestValidator(token) for token in settings.twilio_auth_token]
+        self._account = settings.twilio_account_sid
+        self._public = settings.public_url
+
+    def admit(self, request: Request) -> Mapping[str, Any]:
+        """The request's parameters, once it is known to be Twilio's. Raises SignatureRefused."""
+        signature = request.headers.get("X-Twilio-Signature")
+        if not signature or not signature.isascii():
+            raise SignatureRefused("no signature")
+        url = self.url_of(request)
+        if request.mimetype == "application/json":
+            parameters = self._admit_json(request, url, signature)
+        else:
+            # GET carries its parameters in the signed URL; a form's repeated keys must stay repeated.
+            form = request.form if request.method == "POST" else MultiDict()
+            if not any(validator.validate(url, form, signature) for validator in self._validators):
+                raise SignatureRefused("the signature does not match")
+            parameters = form if request.method == "POST" else request.args
+        if parameters.get("AccountSid", self._account) != self._account:
+            raise SignatureRefused("another account")
+        return parameters
+
+    def _admit_json(self, request: Request, url: str, signature: str) -> Mapping[str, Any]:
+        body = request.get_data(as_text=True)
+        # Without bodySHA256 the signature says nothing about the body (and the SDK raises): refuse.
+        digests = parse_qs(urlsplit(url).query).get("bodySHA256")
+        if not digests or not any(validator.validate(url, body, signature) for validator in self._validators):
+            raise SignatureRefused("the signature does not match")
+        try:
+            parameters = json.loads(body)
+        except ValueError:
+            raise SignatureRefused("the body is no JSON") from None
+        if not isinstance(parameters, dict):
+            raise SignatureRefused("the body is no JSON object")
+        return {str(key): value if isinstance(value, str) else json.dumps(value) for key, value in parameters.items()}
+
+    def url_of(self, request: Request) -> str:
+        """The URL as the carrier requested it: PUBLIC_URL, then the path and query as they came over the wire."""
+        raw = request.environ.get("RAW_URI") or request.environ.get("REQUEST_URI") or ""
+        if "://" in raw[:8]:  # absolute form, as some proxies send it
+            parts = urlsplit(raw)
+            raw = parts.path + ("?" + parts.query if parts.query else "")
+        return self._public + raw
+
+

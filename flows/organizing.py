@@ -1,0 +1,112 @@
+"""Organizers write from a phone: SEND, ALERT, POLL; HI, ES, EN for the other languages; OK and HOLD."""
+
+from bot.conversation.actions import add_language, approve_by_other, draft_alert, draft_notice, draft_poll, hold, send_with_code
+from bot.conversation.steps import Do, Flow, Say
+
+WHY_NOT_DRAFTED = {
+    "nobody": "Nobody would get this. No member can be reached now.",
+    "too_long": "Too long: over 10 segments. Please shorten it.",
+    "one_way": "This line is one-way: nobody could answer. Ask nothing in the text.",
+    "no_words": "There are no words to send.",
+    "no_line": "This group has no number to send from yet.",
+    "too_late": "It is too late for that action.",
+    "not_a_poll": "Write a poll so: POLL Where do we meet? / Park / School",
+    "no_draft": "There is no draft now. Start with SEND, ALERT or POLL and your words.",
+    "other_options": "Please give the same number of options, so: HI Question? / First / Second",
+}
+
+WHY_NOT_SENT = {
+    "no_draft": "There is no draft now. Start with SEND, ALERT or POLL and your words.",
+    "no_code": "{number}: add your 6-digit code: SEND 123456. Or another organizer texts OK {number}.",
+    "no_factor": "{number}: another organizer must text OK {number}.",
+    "wrong_code": "{number} is not sent: that code is wrong or old. Please send a new one.",
+    "locked": "{number} is not sent: too many wrong codes. Wait 15 minutes, or another organizer texts OK {number}.",
+    "refused": "{number} can not be sent now. STATUS says more.",
+    "own": "{number} is yours. Another organizer must text OK {number}, or you SEND and your code.",
+    "gone": "There is no draft {number} to send.",
+    "held": "{number} is held. Another organizer lets it go with OK {number}.",
+    "holder": "You hold {number}. Another organizer must text OK {number}.",
+}
+
+
+def send(written: str | None = None) -> Flow:
+    """SEND and words makes a draft; SEND 123456 sends it."""
+    code = "".join((written or "").split())
+    if not code or (code.isdigit() and len(code) == 6):
+        sent = yield Do("send_with_code", send_with_code, {"code": code or None})
+        yield from told(sent)
+        return
+    draft = yield Do("draft", draft_notice, {"text": written})
+    yield from preview(draft)
+
+
+def alert(written: str) -> Flow:
+    """ALERT Rally today 10am Gandhi Chowk."""
+    draft = yield Do("draft", draft_alert, {"text": written})
+    yield from preview(draft)
+
+
+def new_poll(written: str) -> Flow:
+    """POLL Where do we meet? / Park / School."""
+    draft = yield Do("draft", draft_poll, {"text": written})
+    yield from preview(draft)
+
+
+def in_hindi(written: str) -> Flow:
+    """HI and the draft's words in Hindi."""
+    draft = yield Do("draft", add_language, {"language": "hi", "text": written})
+    yield from preview(draft)
+
+
+def in_latin_hindi(written: str) -> Flow:
+    """HILATN and the draft's words in Hindi, in Latin letters."""
+    draft = yield Do("draft", add_language, {"language": "hi-Latn", "text": written})
+    yield from preview(draft)
+
+
+def in_spanish(written: str) -> Flow:
+    """ES and the draft's words in Spanish."""
+    draft = yield Do("draft", add_language, {"language": "es", "text": written})
+    yield from preview(draft)
+
+
+def in_english(written: str) -> Flow:
+    """EN and the draft's words in English."""
+    draft = yield Do("draft", add_language, {"language": "en", "text": written})
+    yield from preview(draft)
+
+
+def preview(draft: dict) -> Flow:
+    """Who would get it, what it takes, and the two ways to let it go."""
+    if draft["refused"] is not None:
+        yield Say(WHY_NOT_DRAFTED[draft["refused"]])
+        return
+    yield Say("{number}: to {people}, segments each: {segments}.", {"number": draft["number"], "people": draft["people"], "segments": draft["segments"]})
+    if draft["fallback"]:
+        yield Say("Reading another language than theirs: {fallback}.", {"fallback": draft["fallback"]})
+    if draft["held"]:
+        yield Say("Quiet hours: {held} get it later.", {"held": draft["held"]})
+    yield Say("Reply SEND and your code, or another organizer texts OK {number}.", {"number": draft["number"]})
+
+
+def ok(number: str) -> Flow:
+    """OK 47: another organizer agrees."""
+    sent = yield Do("approve", approve_by_other, {"number": number})
+    yield from told(sent)
+
+
+def told(sent: dict) -> Flow:
+    """What became of it."""
+    if sent["sent"]:
+        yield Say("{number} is on its way. STATUS shows how far. HOLD {number} stops what is unsent.", {"number": sent["number"]})
+    else:
+        yield Say(WHY_NOT_SENT[sent["why"]], {"number": sent["number"]})
+
+
+def hold_it(number: str | None = None) -> Flow:
+    """HOLD 47, or HOLD."""
+    held = yield Do("hold", hold, {"number": number})
+    if held["held"]:
+        yield Say("{number} is held. What is unsent waits. Another organizer lets it go with OK {number}.", {"number": held["number"]})
+    else:
+        yield Say("There is nothing to hold.")

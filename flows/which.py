@@ -1,0 +1,22 @@
+"""Which one did she mean? Asked only when an answer could belong to two, naming nothing private."""
+
+from datetime import timedelta
+
+from bot.conversation.actions import hand_over, read_asked, read_belongings
+from bot.conversation.steps import SILENCE, Choice, Do, Flow, OwnWords
+
+
+def which_question(text: str, asked: list[int]) -> Flow:
+    """Two of our questions are open, and her text answers both."""
+    found = yield Do("asked", read_asked, {"asked": asked})
+    chosen = yield Choice("which", "Which one do you answer? Reply with a letter.", options={str(each["id"]): each["name"] for each in found}, within=timedelta(hours=2))
+    if chosen is not SILENCE:
+        yield Do("hand_over", hand_over, {"text": text, "outbound_id": int(chosen)})
+
+
+def which_group(text: str) -> Flow:
+    """She belongs to several collectives on this number."""
+    found = yield Do("groups", read_belongings)
+    chosen = yield Choice("which", "Which group is this for? Reply with a letter.", options={str(each["id"]): OwnWords(each["name"]) for each in found}, within=timedelta(hours=2))
+    if chosen is not SILENCE:
+        yield Do("hand_over", hand_over, {"text": text, "collective_id": int(chosen)})

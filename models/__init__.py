@@ -1,0 +1,51 @@
+"""The tables, a file a subject; ``store`` opens the database."""
+
+from .base import Base, Moment
+from .broadcasts import Alert, Ballot, Broadcast, BroadcastText, Poll, Rsvp
+from .clock import Clock
+from .collectives import Collective, CollectiveLine, Consent, Group, GroupMember, Line, Membership, Role, SealedKey, SecondFactor
+from .conversations import Audit, CheckIn, ClockJump, Conversation, PeerRequest, Timer
+from .messages import Inbound, Note, Outbound
+from .phones import Person, Phone, PhoneLine
+from .sealing import Keyring, SealBroken, decode_key
+from .store import DatabaseBusy, Store, sqlite_or_postgres_insert
+
+__all__ = [
+    "Alert",
+    "Audit",
+    "Ballot",
+    "Base",
+    "Broadcast",
+    "BroadcastText",
+    "CheckIn",
+    "Clock",
+    "ClockJump",
+    "Collective",
+    "CollectiveLine",
+    "Consent",
+    "Conversation",
+    "DatabaseBusy",
+    "Group",
+    "GroupMember",
+    "Inbound",
+    "Keyring",
+    "Line",
+    "Membership",
+    "Moment",
+    "Note",
+    "Outbound",
+    "PeerRequest",
+    "Person",
+    "Phone",
+    "PhoneLine",
+    "Poll",
+    "Role",
+    "Rsvp",
+    "SealBroken",
+    "SealedKey",
+    "SecondFactor",
+    "Store",
+    "Timer",
+    "decode_key",
+    "sqlite_or_postgres_insert",
+]

@@ -1,0 +1,103 @@
+"""Open conversations, what is due later, and what must last after a conversation ends."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import ForeignKey, Index, SmallInteger, String, text
+from sqlalchemy.orm import Mapped, mapped_column
+
+from .base import Base, BigId, Moment
+from .sealing import SealedJSON, SealedText
+
+
+class Conversation(Base):
+    """A flow in progress with one person. The newest open one holds the floor; its session is cleared when it ends.
+
+    ``session`` is {"arguments": {...}, "answers": {name: {"value", "language", "at", "options"}}, "done": {name: result}}.
+    ``turn`` counts the questions put; a timer fires only if conversation, question and turn still match.
+    """
+
+    __tablename__ = "conversations"
+    __table_args__ = (Index("ix_conversations_open", "person_id", "id", postgresql_where=text("state = 'open'"), sqlite_where=text("state = 'open'")),)
+
+    id: Mapped[int] = mapped_column(BigId, primary_key=True)
+    person_id: Mapped[int] = mapped_column(ForeignKey("people.id", ondelete="CASCADE"))
+    collective_id: Mapped[int | None] = mapped_column(ForeignKey("collectives.id", ondelete="CASCADE"))
+    line_id: Mapped[int] = mapped_column(ForeignKey("lines.id"))
+    flow: Mapped[str] = mapped_column(String(24))
+    state: Mapped[str] = mapped_column(String(8), default="open")  # open | done | ended (idle, STOP, LEAVE) | failed
+    question: Mapped[str | None] = mapped_column(String(40))
+    turn: Mapped[int] = mapped_column(SmallInteger, default=0)
+    hints: Mapped[int] = mapped_column(SmallInteger, default=0)
+    session: Mapped[dict[str, Any] | None] = mapped_column(SealedJSON("conversations.session"))
+    # The asking message it began with, so that a second answer finds the same conversation's question.
+    outbound_id: Mapped[int | None] = mapped_column(BigId)
+    opened_at: Mapped[datetime] = mapped_column(Moment)
+    last_heard_at: Mapped[datetime] = mapped_column(Moment)
+
+
+class Timer(Base):
+    """Work due later: each occurrence once. ``key`` names the occurrence; claiming is a lease, done is for ever."""
+
+    __tablename__ = "timers"
+    __table_args__ = (Index("ix_timers_due", "due_at", postgresql_where=text("done_at IS NULL"), sqlite_where=text("done_at IS NULL")),)
+
+    id: Mapped[int] = mapped_column(BigId, primary_key=True)
+    kind: Mapped[str] = mapped_column(String(24))
+    subject_id: Mapped[int] = mapped_column(BigId)
+    key: Mapped[str] = mapped_column(String(80), unique=True)
+    due_at: Mapped[datetime] = mapped_column(Moment)
+    lease_until: Mapped[float] = mapped_column(default=0.0)
+    attempts: Mapped[int] = mapped_column(SmallInteger, default=0)
+    done_at: Mapped[datetime | None] = mapped_column(Moment)
+
+
+class CheckIn(Base):
+    """One answered check-in: when and how she was. Shown only as aggregates; never to organizers by name."""
+
+    __tablename__ = "check_ins"
+
+    id: Mapped[int] = mapped_column(BigId, primary_key=True)
+    membership_id: Mapped[int] = mapped_column(ForeignKey("memberships.id", ondelete="CASCADE"), index=True)
+    collective_id: Mapped[int] = mapped_column(ForeignKey("collectives.id", ondelete="CASCADE"), index=True)
+    mood: Mapped[int] = mapped_column(SealedJSON("check_ins.mood"))
+    at: Mapped[datetime] = mapped_column(Moment)
+
+
+class PeerRequest(Base):
+    """She asked for a peer. Supporters see an alias number and the time that suits her; nobody else sees the row at all."""
+
+    __tablename__ = "peer_requests"
+    __table_args__ = (Index("uq_peer_requests_collective_number", "collective_id", "number", unique=True),)
+
+    id: Mapped[int] = mapped_column(BigId, primary_key=True)
+    collective_id: Mapped[int] = mapped_column(ForeignKey("collectives.id", ondelete="CASCADE"))
+    number: Mapped[int]
+    membership_id: Mapped[int] = mapped_column(BigId)
+    good_time: Mapped[str | None] = mapped_column(SealedText("peer_requests.good_time"))
+    state: Mapped[str] = mapped_column(String(8), default="open")
+    created_at: Mapped[datetime] = mapped_column(Moment)
+
+
+class Audit(Base):
+    """Who did what, without content. Appended, never changed; every organizer may read it."""
+
+    __tablename__ = "audit"
+
+    id: Mapped[int] = mapped_column(BigId, primary_key=True)
+    collective_id: Mapped[int | None] = mapped_column(BigId, index=True)
+    membership_id: Mapped[int | None] = mapped_column(BigId)  # None: the command line or the clock
+    act: Mapped[str] = mapped_column(String(40))
+    subject: Mapped[str] = mapped_column(String(40), default="")
+    at: Mapped[datetime] = mapped_column(Moment)
+
+
+class ClockJump(Base):
+    """How far the simulator has jumped ahead, in seconds. One row at most; never used where real lines are connected."""
+
+    __tablename__ = "clock_jump"
+
+    id: Mapped[int] = mapped_column(BigId, primary_key=True)
+    seconds: Mapped[int] = mapped_column(default=0)
