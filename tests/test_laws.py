@@ -178,13 +178,15 @@ def test_actions_declare_their_outcomes() -> None:
 
 def test_no_swallowed_exceptions_and_no_drawers_without_a_name() -> None:
     for path in OURS:
+        lines = path.read_text(encoding="utf-8").splitlines()
         assert path.stem not in ("utils", "helpers", "misc", "common"), f"{path}: name what it holds"
         for node in ast.walk(source(path)):
             if isinstance(node, ast.ExceptHandler):
                 bare = node.type is None
-                silent = all(isinstance(statement, ast.Pass) for statement in node.body)
                 assert not bare, f"{path}:{node.lineno} catches everything"
-                assert not silent, f"{path}:{node.lineno} swallows an exception"
+                silent = all(isinstance(statement, ast.Pass) for statement in node.body)
+                reason = "#" in lines[node.body[0].lineno - 1]
+                assert not silent or reason, f"{path}:{node.lineno} swallows an exception and gives no reason"
 
 
 def test_tests_neither_sleep_nor_patch_by_dotted_string() -> None:

@@ -90,9 +90,12 @@ class World:
         now = self.clock.now()
         with self.store.write() as session:
             phone = self._phone(session, number)
-            person = Person(phone_id=phone.id, name=name, language=language, timezone=timezone, created_at=now)
-            session.add(person)
-            session.flush()
+            people = session.scalars(sa.select(Person).where(Person.phone_id == phone.id)).all()
+            person = next((each for each in people if name is not None and each.name == name), None)
+            if person is None:
+                person = Person(phone_id=phone.id, name=name, language=language, timezone=timezone, created_at=now)
+                session.add(person)
+                session.flush()
             if phone.current_person_id is None:
                 phone.current_person_id = person.id
             line_id = None

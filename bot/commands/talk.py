@@ -35,7 +35,9 @@ def talk(flow: str, language: str, outcomes: bool) -> None:
         if outcomes and len(examples) > 1:
             for index, example in enumerate(examples):
                 click.echo(click.style(f"  {index}: {example}", dim=True))
-            chosen = click.prompt(click.style(f"  what does {step.name!r} give back?", dim=True), type=click.IntRange(0, len(examples) - 1), default=0)
+            chosen = click.prompt(
+                click.style(f"  what does {step.name!r} give back?", dim=True), type=click.IntRange(0, len(examples) - 1), default=0
+            )
         click.echo(click.style(f"  [{step.name}: {examples[chosen]}]", dim=True))
         return examples[chosen]
 

@@ -125,6 +125,8 @@ def _stranger(turn: Turn, phone: PhoneFacts, match: Match | None, text: str, fol
 
 
 def _greet(turn: Turn, phone: PhoneFacts) -> list[str]:
+    if phone.detached_at is not None:
+        return []  # the number changed hands: whoever holds it now learns nothing from us
     if phone.stranger_answered_at is not None and phone.stranger_answered_at > turn.now - A_DAY:
         return []
     turn.session.execute(sa.update(Phone).where(Phone.id == phone.id).values(stranger_answered_at=turn.now))
@@ -159,6 +161,9 @@ def _member(turn: Turn, table: WordTable, match: Match | None, text: str, folded
         return Route("answer", lambda: changed)
     if judge_stop(text) == "doubt":
         return _flow(turn, "stop_asked", None, "stop?")
+    if len(folded) <= 2 and folded.isalnum():
+        # A late letter or digit: perhaps how she is, on a bad day. It says nothing to an organizer, and is not theirs to read.
+        return Route("late answer", lambda: [words(turn.language, "No question is open now. MENU shows what you can do.")])
     return _concerning_one(turn, "note", {"text": text}, "note", text)
 
 
@@ -167,8 +172,6 @@ def _obeyed(turn: Turn, match: Match | None, question_open: bool) -> Match | Non
     if match is None or not _may(turn, match.word):
         return None
     if match.word.takes in ("number", "days") and match.rest is not None and not fold(match.rest).isdecimal():
-        return None
-    if match.word.name == "REPLY" and match.rest is not None and not match.rest[:1].isdecimal():
         return None
     if match.word.name == "JOIN" and not _is_a_door(turn, match.rest or "") and (question_open or " " in (match.rest or "")):
         return None

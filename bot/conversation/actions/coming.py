@@ -57,8 +57,8 @@ def read_headcount(turn: Turn) -> dict[str, Any]:
     alert = None
     last_alert = turn.session.scalars(newest.where(Broadcast.kind == "alert", Broadcast.state.not_in((DRAFT, STOPPED)))).first()
     if last_alert is not None:
-        rows = turn.session.execute(sa.select(Rsvp.answer, sa.func.count()).where(Rsvp.alert_id == last_alert.alert_id).group_by(Rsvp.answer)).tuples().all()
-        counts = dict(rows)
+        rows = turn.session.execute(sa.select(Rsvp.answer, sa.func.count()).where(Rsvp.alert_id == last_alert.alert_id).group_by(Rsvp.answer)).all()
+        counts: dict[str, int] = {row[0]: row[1] for row in rows}
         alert = {"number": last_alert.number} | {answer: counts.get(answer, 0) for answer in ("yes", "maybe", "no")}
     sending = None
     last = turn.session.scalars(newest).first()

@@ -110,7 +110,8 @@ def close_poll_now(turn: Turn, number: str | None = None) -> dict[str, Any]:
 
 def tally(session: Session, poll_id: int, options: int) -> list[int]:
     """Votes by option, in the options' order. Votes of members who left are still votes; those of the forgotten are gone with them."""
-    counts = dict(session.execute(sa.select(Ballot.choice, sa.func.count()).where(Ballot.poll_id == poll_id).group_by(Ballot.choice)).tuples().all())
+    rows = session.execute(sa.select(Ballot.choice, sa.func.count()).where(Ballot.poll_id == poll_id).group_by(Ballot.choice)).all()
+    counts: dict[int, int] = {row[0]: row[1] for row in rows}
     return [counts.get(option, 0) for option in range(options)]
 
 

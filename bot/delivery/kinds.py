@@ -1,0 +1,43 @@
+"""What each kind of message means for its way out: the lane it takes, the flow it opens, whose consent it needs."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from models.messages import LANE_BROADCAST, LANE_CHECK_IN, LANE_CODE, LANE_POLL, LANE_RELAY, LANE_REPLY, LANE_STOP
+
+LANES = {
+    "stop": LANE_STOP,  # the one confirmation of an opt-out
+    "crisis": LANE_STOP,
+    "code": LANE_CODE,
+    "relay": LANE_RELAY,
+    "page": LANE_RELAY,
+    "reply": LANE_REPLY,
+    "check_in": LANE_CHECK_IN,
+    "poll": LANE_POLL,
+    "result": LANE_POLL,
+    "notice": LANE_BROADCAST,
+    "alert": LANE_BROADCAST,
+}
+
+# The flow that an asking message opens when she answers.
+ASKS = {"poll": "poll", "alert": "action_alert", "check_in": "check_in"}
+
+# The confirmation of an opt-out is the only text that a phone may get after its opt-out (47 CFR 64.1200(a)(12): one, without marketing).
+AFTER_OPT_OUT = frozenset({"stop"})
+
+# How long a broadcast is worth sending when nothing says it better (an alert's action, a poll's close).
+LASTS = {
+    "notice": timedelta(days=3),
+    "result": timedelta(days=3),
+    "poll": timedelta(days=2),
+    "alert": timedelta(days=1),
+    "check_in": timedelta(days=1),
+}
+# A call to an action still helps whoever is late for its start, not whoever hears of it in the evening.
+AFTER_THE_START = timedelta(hours=2)
+
+
+def lane_of(kind: str) -> int:
+    """The lane a message of this kind takes; KeyError for a kind that is not in the table."""
+    return LANES[kind]

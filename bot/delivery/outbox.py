@@ -1,0 +1,86 @@
+"""Putting one message into the outbox. Broadcasts come by fan-out instead (``plan``)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.orm import Session
+
+from bot.delivery.kinds import lane_of
+from bot.languages.segments import count_segments
+from models import Outbound
+from models.clock import real_seconds
+from models.messages import ATTEMPTING, HELD, QUEUED
+
+# A row that is being sent must hear of its outcome within this many real seconds; then the outcome is unknown (``sweep``).
+ANSWER_SECONDS = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class Letter:
+    """One text to one phone. ``unprompted``: it answers nothing she wrote, so quiet hours and pauses hold it."""
+
+    kind: str
+    body: str
+    language: str
+    line_id: int
+    phone_id: int | None
+    person_id: int | None = None
+    membership_id: int | None = None
+    collective_id: int | None = None
+    unprompted: bool = True
+    due_at: datetime | None = None
+    expires_at: datetime | None = None
+    asks: str | None = None
+
+
+_o: Any = Outbound.__table__
+_INSERT = sa.insert(_o).returning(_o.c.id)
+
+
+def put(session: Session, now: datetime, letter: Letter) -> int:
+    """Queue a letter (or hold it until ``due_at``) and return its outbound id. Ring the bell after the commit.
+
+    Quiet hours need no care here: the statement that marks it for sending asks again. KeyError for an unknown kind.
+    """
+    later = letter.due_at is not None and letter.due_at > now
+    row = _row(now, letter) | {"state": HELD if later else QUEUED, "reason": "due" if later else None, "due_at": letter.due_at or now}
+    return _insert(session, row)
+
+
+def put_answered(session: Session, now: datetime, letter: Letter, *, keep_body: bool = True) -> int:
+    """Record a reply that leaves in the webhook's own response; its outcome comes only by receipt, so it is ``attempting`` at once.
+
+    ``keep_body`` False: the confirmation of a FORGET is a row without words.
+    """
+    row = _row(now, letter) | {"body": letter.body if keep_body else None}
+    sending = {"state": ATTEMPTING, "due_at": now, "attempt": 1, "attempted_at": now, "lease_until": real_seconds() + ANSWER_SECONDS}
+    return _insert(session, row | sending)
+
+
+def _row(now: datetime, letter: Letter) -> dict[str, Any]:
+    return {
+        "membership_id": letter.membership_id,
+        "person_id": letter.person_id,
+        "phone_id": letter.phone_id,
+        "collective_id": letter.collective_id,
+        "line_id": letter.line_id,
+        "kind": letter.kind,
+        "lane": lane_of(letter.kind),
+        "position": 0,
+        "language": letter.language,
+        "body": letter.body,
+        "segments": max(1, count_segments(letter.body).segments),
+        "unprompted": letter.unprompted,
+        "expires_at": letter.expires_at,
+        "asks": letter.asks,
+        "created_at": now,
+    }
+
+
+def _insert(session: Session, row: dict[str, Any]) -> int:
+    session.flush()  # rows this one refers to may still be pending
+    return int(session.connection().execute(_INSERT, row).scalar_one())

@@ -1,0 +1,121 @@
+"""Fan-out: from one broadcast to one outbound row a phone, by INSERT ... SELECT in committed chunks.
+
+A chunk locks the broadcast's row, looks how far the planning went, and moves on from there: a planner that dies, or two that meet, leave
+every phone with exactly one row. The rows carry no words; those are rendered at the send.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.orm import Session
+
+from bot.delivery.audience import Audience, find_audience, m
+from bot.delivery.bell import ring
+from bot.delivery.kinds import ASKS, lane_of
+from bot.delivery.wording import choose
+from bot.deployment import Deployment
+from models import Broadcast, BroadcastText, Moment, Outbound
+from models.broadcasts import SCHEDULED, SENDING
+
+log = logging.getLogger(__name__)
+
+CHUNK = 5_000
+
+_COLUMNS = (
+    "broadcast_id", "membership_id", "person_id", "phone_id", "collective_id", "line_id", "kind", "lane", "position", "language",
+    "state", "reason", "segments", "attempt", "unprompted", "due_at", "expires_at", "resent", "asks", "created_at",
+)  # fmt: skip
+
+
+def plan_broadcast(deployment: Deployment, broadcast_id: int) -> int:
+    """Plan what is left to plan of this broadcast and return how many rows were added; may be called again at any time.
+
+    Rings after each chunk. A broadcast that was stopped or held meanwhile is left as it is. LookupError when there is none.
+    """
+    added, more = 0, True
+    while more:
+        with deployment.store.write() as session:
+            number, more = _plan_chunk(session, deployment, broadcast_id)
+        added += number
+        if number:
+            ring(deployment)
+    log.info("broadcast %d: %d rows planned", broadcast_id, added)
+    return added
+
+
+def _plan_chunk(session: Session, deployment: Deployment, broadcast_id: int) -> tuple[int, bool]:
+    """Plan one chunk: (rows added, whether there is more to do)."""
+    now = deployment.clock.now()
+    found = sa.select(Broadcast).where(Broadcast.id == broadcast_id).with_for_update(key_share=True)
+    broadcast = session.scalars(found).one_or_none()
+    if broadcast is None:
+        raise LookupError(f"there is no broadcast {broadcast_id}")
+    if broadcast.state not in (SCHEDULED, SENDING) or broadcast.planned_at is not None:
+        return 0, False
+    broadcast.state = SENDING
+    chunk = (
+        sa.select(m.c.id)
+        .where(m.c.collective_id == broadcast.collective_id, m.c.id > broadcast.planned_through)
+        .order_by(m.c.id)
+        .limit(CHUNK)
+        .subquery()
+    )
+    last: int | None = session.scalar(sa.select(sa.func.max(chunk.c.id)))
+    if last is None:
+        broadcast.planned_at = now
+        return 0, False
+    added = _insert_rows(session, find_audience(session, now, broadcast), last)
+    broadcast.planned_through = last
+    broadcast.total += added
+    return added, True
+
+
+def _insert_rows(session: Session, audience: Audience, last: int) -> int:
+    broadcast = audience.broadcast
+    rows = audience.rows().where(m.c.id > broadcast.planned_through, m.c.id <= last).subquery("audience")
+    values: dict[str, Any] = {
+        "broadcast_id": sa.literal(broadcast.id),
+        "collective_id": sa.literal(broadcast.collective_id),
+        "kind": sa.literal(broadcast.kind),
+        "lane": sa.literal(lane_of(broadcast.kind)),
+        # From 0 within its broadcast, so that two broadcasts on one line take turns.
+        "position": sa.func.row_number().over(order_by=rows.c.membership_id) + (broadcast.total - 1),
+        "segments": _segments(session, audience, rows.c.language),
+        "attempt": sa.literal(0),
+        "unprompted": sa.true(),
+        "expires_at": sa.literal(broadcast.expires_at, Moment),
+        "resent": sa.false(),
+        "asks": sa.literal(ASKS.get(broadcast.kind), sa.String),
+        "created_at": sa.literal(audience.now, Moment),
+    }
+    cells: list[Any] = [values[name] if name in values else rows.c[name] for name in _COLUMNS]
+    select = sa.select(*cells).where(rows.c.line_id.is_not(None))
+    dialect: Any = {"sqlite": sqlite, "postgresql": postgresql}[session.get_bind().dialect.name]
+    # Where a row for this phone is already there, it stays: somebody joined again with the same phone while we planned.
+    # (SQLite can not tell ON CONFLICT from a join's ON without a WHERE before it; there is one.)
+    statement = dialect.insert(Outbound.__table__).from_select(_COLUMNS, select).on_conflict_do_nothing()
+    statement = statement.execution_options(preserve_rowcount=True)
+    result: Any = session.connection().execute(statement)
+    return int(result.rowcount)
+
+
+def _segments(session: Session, audience: Audience, language: Any) -> Any:
+    """What her text costs, by language, without opening a seal."""
+    known: dict[str, int] = {
+        row.language: row.segments
+        for row in session.execute(
+            sa.select(BroadcastText.language, BroadcastText.segments).where(BroadcastText.broadcast_id == audience.broadcast.id)
+        )
+    }
+    if not known:
+        return sa.literal(1)
+    otherwise = choose("", audience.collective.language, known)[1]
+    # Latin-letter Hindi has a fallback of its own, which is not always the one of everybody else.
+    known.setdefault("hi-Latn", choose("hi-Latn", audience.collective.language, known)[1])
+    if set(known.values()) == {otherwise}:
+        return sa.literal(otherwise)
+    return sa.case(known, value=language, else_=otherwise)

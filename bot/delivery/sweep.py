@@ -1,0 +1,132 @@
+"""The sweep: every few seconds the database is put right without anybody's help, whatever died, whatever bell was lost.
+
+Claims of dead pumps are queued again; what never heard of its outcome is unknown; what waited for its hour is queued; what is too late
+expires; broadcasts with nothing left to send are done. Each statement finds its rows by a small partial index.
+"""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.orm import Session
+
+from bot.delivery.audience import WINDOW
+from bot.delivery.leases import is_anything_waiting
+from models import Broadcast, Line, Outbound, PhoneLine, Store
+from models.broadcasts import DONE, SENDING
+from models.clock import real_seconds
+from models.messages import ATTEMPTING, CLAIMED, EXPIRED, HELD, QUEUED, UNKNOWN
+
+log = logging.getLogger(__name__)
+
+# Held without an hour: only a person (an organizer; she herself, by writing) lets these go.
+WITHOUT_HOUR = ("organizer", "window")
+# Of one sweep: a held broadcast of 140,000 must not become one long transaction.
+MOST_RELEASED = 5_000
+
+
+@dataclass(frozen=True, slots=True)
+class Swept:
+    """How many rows each rule moved, and whether something is ready to be sent."""
+
+    reclaimed: int
+    unknown: int
+    released: int
+    expired: int
+    broadcasts_done: int
+    is_waiting: bool
+
+
+_o: Any = Outbound.__table__
+_b: Any = Broadcast.__table__
+_l: Any = Line.__table__
+_pl: Any = PhoneLine.__table__
+
+
+def _is(state: str) -> Any:
+    """As a literal, so that the planner sees that the partial index fits."""
+    return _o.c.state == sa.literal_column(f"'{state}'")
+
+
+# Two questions about a broadcast, one for each of the partial indexes.
+_unsettled = _o.c.state.in_([sa.literal_column(f"'{state}'") for state in (HELD, CLAIMED, ATTEMPTING)])
+_run_out = sa.func.coalesce(_o.c.lease_until, 0) < sa.bindparam("real")
+_RECLAIM = sa.update(_o).where(_is(CLAIMED), _run_out).values(state=QUEUED, lease_until=None)
+_DOUBT = sa.update(_o).where(_is(ATTEMPTING), _run_out).values(state=UNKNOWN, lease_until=None)
+_due = (
+    sa.select(_o.c.id)
+    .where(_is(HELD), _o.c.due_at <= sa.bindparam("now"), sa.func.coalesce(_o.c.reason, "").not_in(WITHOUT_HOUR))
+    .order_by(_o.c.due_at)
+    .limit(MOST_RELEASED)
+)
+_RELEASE = sa.update(_o).where(_o.c.id.in_(_due), _is(HELD)).values(state=QUEUED, reason=None)
+_EXPIRE_HELD = (
+    sa.update(_o)
+    .where(_is(HELD), _o.c.expires_at <= sa.bindparam("now"))
+    .values(state=EXPIRED, reason="too_late", done_at=sa.bindparam("now"))
+)
+# Queued ones expire when they are marked; but a line that rests marks nothing, and its broadcasts should end all the same.
+_EXPIRE_QUEUED = (
+    sa.update(_o)
+    .where(
+        _is(QUEUED),
+        _o.c.expires_at <= sa.bindparam("now"),
+        _o.c.line_id.in_(sa.select(_l.c.id).where(_l.c.held_until > sa.bindparam("now"))),
+    )
+    .values(state=EXPIRED, reason="too_late", done_at=sa.bindparam("now"))
+)
+_DONE = (
+    sa.update(_b)
+    .where(
+        _b.c.state == SENDING,
+        _b.c.planned_at.is_not(None),
+        ~sa.exists().where(_o.c.broadcast_id == _b.c.id, _is(QUEUED)),
+        ~sa.exists().where(_o.c.broadcast_id == _b.c.id, _unsettled),
+    )
+    .values(state=DONE, done_at=sa.bindparam("now"))
+)
+_open_window = sa.exists().where(
+    _pl.c.phone_id == _o.c.phone_id, _pl.c.line_id == _o.c.line_id, _pl.c.last_inbound_at > sa.bindparam("since")
+)
+_WINDOW = sa.update(_o).where(_is(HELD), _o.c.reason == "window", _open_window).values(state=QUEUED, reason=None)
+_HER_WINDOW = (
+    sa.update(_o)
+    .where(_o.c.phone_id == sa.bindparam("phone"), _o.c.line_id == sa.bindparam("line"), _is(HELD), _o.c.reason == "window")
+    .values(state=QUEUED, reason=None)
+)
+
+
+def sweep(store: Store) -> Swept:
+    """Put everything right once. Cheap when there is nothing to do; any number of workers may do it at the same time."""
+    now, real = store.clock.now(), real_seconds()
+    with store.write() as session:
+        reclaimed = _run(session, _RECLAIM, real=real)
+        unknown = _run(session, _DOUBT, real=real)
+        expired = _run(session, _EXPIRE_HELD, now=now) + _run(session, _EXPIRE_QUEUED, now=now)
+        released = _run(session, _RELEASE, now=now)
+    with store.write() as session:
+        done = _run(session, _DONE, now=now)
+        waiting = is_anything_waiting(session, now)
+    swept = Swept(reclaimed, unknown, released, expired, done, waiting)
+    if unknown or reclaimed:
+        log.warning("swept: %d claims of a dead worker queued again, %d outcomes unknown", reclaimed, unknown)
+    return swept
+
+
+def release_window(session: Session, phone_id: int, line_id: int) -> int:
+    """She wrote on a WhatsApp line: what waited for that may go. Returns how many; ring after the commit."""
+    return int(session.connection().execute(_HER_WINDOW, {"phone": phone_id, "line": line_id}).rowcount)
+
+
+def release_open_windows(store: Store) -> int:
+    """The same for everybody, for a minute's sweep: a message that came while the webhook was busy elsewhere is not forgotten."""
+    with store.write() as session:
+        return _run(session, _WINDOW, since=store.clock.now() - WINDOW)
+
+
+def _run(session: Session, statement: Any, **values: float | datetime) -> int:
+    return int(session.connection().execute(statement, values).rowcount)

@@ -1,0 +1,329 @@
+"""/healthz, /metrics, ``flask doctor``, the console's status page, and what is deleted when."""
+
+from __future__ import annotations
+
+import os
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+from flask.testing import FlaskClient
+from redis import Redis
+from rq import Queue, SimpleWorker
+from sqlalchemy.engine import make_url
+
+from bot import create_app
+from bot.deployment import Deployment
+from models import Keyring, Line, Outbound, Store, Timer
+from models.clock import real_seconds
+from models.messages import QUEUED
+from models.migrations import head_revision, upgrade
+from tests.cli import commands_of
+from tests.servers import PostgresServer
+from tests.world import World
+
+CANARIES = ("+15550004001", "5550004001", "Maya", "the words")
+
+
+def client_of(deployment: Deployment) -> FlaskClient:
+    return create_app(deployment).test_client()
+
+
+def redirected(deployment: Deployment, **settings: Any) -> Deployment:
+    return Deployment(deployment.settings.model_copy(update=settings), deployment.store)
+
+
+def put_out(world: World, **values: Any) -> int:
+    """A message that is due for three minutes."""
+    now = world.clock.now()
+    row: dict[str, Any] = {
+        "line_id": world.line(), "kind": "notice", "lane": 6, "language": "en", "state": QUEUED, "body": "the words",
+        "due_at": now - timedelta(minutes=3), "created_at": now - timedelta(minutes=3),
+    }  # fmt: skip
+    with world.store.write() as session:
+        made = Outbound(**(row | values))
+        session.add(made)
+        session.flush()
+        return made.id
+
+
+# --- /healthz -----------------------------------------------------------------------------------------------------------
+
+
+def test_all_is_well(world: World, redis_url: str) -> None:
+    response = client_of(redirected(world.deployment, redis_url=redis_url)).get("/healthz")
+    assert response.status_code == 200 and response.get_json()["status"] == "ok"
+    assert response.headers["Cache-Control"] == "no-store"
+
+
+def test_redis_down_alone_is_degraded(world: World) -> None:
+    response = client_of(world.deployment).get("/healthz")
+    assert response.status_code == 200
+    assert response.get_json() == {"status": "degraded", "database": "ok", "redis": "down", "outbox": "ok", "timers": "ok"}
+
+
+def test_a_redis_that_hangs_costs_little(world: World) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        deployment = redirected(world.deployment, redis_url=f"redis://127.0.0.1:{silent.getsockname()[1]}/0")
+        started = time.monotonic()
+        response = client_of(deployment).get("/healthz")
+    assert response.status_code == 200 and response.get_json()["redis"] == "down"
+    assert time.monotonic() - started < 2
+
+
+def test_a_message_nobody_tries_to_send_is_stuck(world: World) -> None:
+    put_out(world)
+    response = client_of(world.deployment).get("/healthz")
+    assert response.status_code == 503 and response.get_json()["status"] == "stuck"
+    assert all(canary not in response.text for canary in CANARIES)
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"due_at": None},  # due now
+        {"attempt": 1},  # tried, and queued again
+        {"state": "held"},
+        {"state": "delivered"},
+    ],
+)
+def test_messages_that_are_not_stuck(world: World, values: dict[str, Any]) -> None:
+    put_out(world, **{name: world.clock.now() if value is None else value for name, value in values.items()})
+    assert client_of(world.deployment).get("/healthz").status_code == 200
+
+
+@pytest.mark.parametrize("reason", ["next_slot", "lease_until", "held_until"])
+def test_a_line_that_keeps_its_pace_or_is_held_is_not_stuck(world: World, reason: str) -> None:
+    put_out(world)
+    values = {
+        "next_slot": real_seconds() - 60,
+        "lease_until": real_seconds() + 10,
+        "held_until": world.clock.now() + timedelta(minutes=5),
+    }
+    with world.store.write() as session:
+        session.execute(sa.update(Line).values({reason: values[reason]}))
+    assert client_of(world.deployment).get("/healthz").status_code == 200
+
+
+def test_late_timers_degrade(world: World, redis_url: str) -> None:
+    with world.store.write() as session:
+        session.add(Timer(kind="broadcast", subject_id=1, key="a", due_at=world.clock.now() - timedelta(minutes=3)))
+    response = client_of(redirected(world.deployment, redis_url=redis_url)).get("/healthz")
+    assert response.status_code == 200 and response.get_json()["status"] == "degraded" and response.get_json()["timers"] == "late"
+
+
+def test_a_database_that_refuses_is_told_within_two_seconds(world: World) -> None:
+    store = Store("postgresql://somebody:hunter2@127.0.0.1:1/none", world.store.keyring, world.clock)
+    started = time.monotonic()
+    response = client_of(Deployment(world.deployment.settings, store)).get("/healthz")
+    assert time.monotonic() - started < 2
+    assert response.status_code == 503 and response.get_json()["database"] == "down" and "hunter2" not in response.text
+
+
+def test_a_database_without_tables_is_down(world: World, tmp_path: object) -> None:
+    store = Store(f"sqlite:///{tmp_path}/empty.db", world.store.keyring, world.clock)
+    assert client_of(Deployment(world.deployment.settings, store)).get("/healthz").status_code == 503
+
+
+class Road:
+    """A TCP road to a PostgreSQL that may be blocked: then nothing arrives any more, and nobody is told."""
+
+    def __init__(self, database_url: str) -> None:
+        url = make_url(database_url)
+        self._folder, self._to = str(url.query.get("host", "")), (url.host or "", url.port or 5432)
+        self.blocked = threading.Event()
+        self._door = socket.create_server(("127.0.0.1", 0))
+        self.url = url.set(host="127.0.0.1", port=self._door.getsockname()[1], query={}).render_as_string(hide_password=False)
+        self._open: list[socket.socket] = [self._door]
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def _accept(self) -> None:
+        while True:
+            try:
+                near, _ = self._door.accept()
+            except OSError:
+                return
+            if self._folder:
+                far = socket.socket(socket.AF_UNIX)
+                far.connect(f"{self._folder}/.s.PGSQL.5432")
+            else:
+                far = socket.create_connection(self._to)
+            self._open += [near, far]
+            for here, there in ((near, far), (far, near)):
+                threading.Thread(target=self._carry, args=(here, there), daemon=True).start()
+
+    def _carry(self, here: socket.socket, there: socket.socket) -> None:
+        try:
+            while data := here.recv(65536):
+                if not self.blocked.is_set():
+                    there.sendall(data)
+        except OSError:
+            return
+
+    def close(self) -> None:
+        for each in self._open:
+            each.close()
+
+
+@contextmanager
+def road_to(server: PostgresServer, name: str) -> Iterator[Road]:
+    url = server.create_database(name)
+    road = Road(url)
+    try:
+        yield road
+    finally:
+        road.close()
+        server.drop_database(name)
+
+
+def test_a_database_that_hangs_is_told_within_ten_seconds(postgres: PostgresServer, small_world: World) -> None:
+    with road_to(postgres, f"hang_{os.getpid()}") as road:
+        upgrade(road.url)
+        store = Store(road.url, Keyring([os.urandom(32)]), small_world.clock)
+        client = client_of(Deployment(small_world.deployment.settings, store))
+        assert client.get("/healthz").status_code == 200, "the connection stands in the pool"
+        road.blocked.set()
+        started = time.monotonic()
+        response = client.get("/healthz")
+        assert time.monotonic() - started < 10
+        assert response.status_code == 503 and response.get_json()["status"] == "down"
+        store.close()
+
+
+# --- /metrics -----------------------------------------------------------------------------------------------------------
+
+
+def test_metrics_count_by_lane_and_state(world: World) -> None:
+    put_out(world)
+    put_out(world, lane=2, due_at=world.clock.now() - timedelta(seconds=5))
+    put_out(world, state="unknown")
+    put_out(world, state="delivered")
+    response = client_of(world.deployment).get("/metrics")
+    assert response.status_code == 200 and response.content_type.startswith("text/plain")
+    lines = set(response.text.splitlines())
+    assert {
+        'chorus_queue_depth{lane="broadcast"} 1.0', 'chorus_queue_depth{lane="relay"} 1.0', 'chorus_queue_depth{lane="stop"} 0.0',
+        'chorus_queue_oldest_seconds{lane="broadcast"} 180.0', 'chorus_queue_oldest_seconds{lane="relay"} 5.0',
+        'chorus_outbound{state="queued"} 2.0', 'chorus_outbound{state="delivered"} 1.0', 'chorus_outbound{state="failed"} 0.0',
+        "chorus_outbound_unknown 1.0", "chorus_inbound 0.0", "chorus_broadcasts_sending 0.0",
+        "chorus_timers_late 0.0", "chorus_redis_up 0.0",
+    } <= lines  # fmt: skip
+    assert all(canary not in response.text for canary in CANARIES)
+
+
+def test_metrics_without_a_database(world: World) -> None:
+    store = Store("postgresql://somebody@127.0.0.1:1/none", world.store.keyring, world.clock)
+    assert client_of(Deployment(world.deployment.settings, store)).get("/metrics").status_code == 503
+
+
+# --- the status page ----------------------------------------------------------------------------------------------------
+
+
+def test_the_status_page_counts_and_names_nobody(world: World) -> None:
+    world.member(world.collective(), "+15550004001", name="Maya")
+    put_out(world)
+    with world.store.write() as session:
+        session.execute(sa.text("CREATE TABLE alembic_version (version_num VARCHAR(32))"))
+        session.execute(sa.text("INSERT INTO alembic_version VALUES (:head)"), {"head": head_revision()})
+    response = client_of(world.deployment).get("/console/")
+    assert response.status_code == 200 and "JOIN SANGHA" in response.text
+    assert all(canary not in response.text for canary in CANARIES)
+    policy = response.headers["Content-Security-Policy"]
+    assert "default-src 'none'" in policy and "unsafe" not in policy and "frame-ancestors 'none'" in policy
+    assert "<script" not in response.text and " style=" not in response.text
+    assert response.headers["Cache-Control"] == "no-store" and response.headers["Referrer-Policy"] == "no-referrer"
+
+
+def test_a_real_deployment_names_no_collective_to_visitors(world: World) -> None:
+    world.collective()
+    response = client_of(redirected(world.deployment, twilio_api_url="https://api.twilio.com")).get("/console/")
+    assert "SANGHA" not in response.text and "+15550001111" not in response.text
+
+
+def test_the_pages_files_are_served_with_their_headers(world: World) -> None:
+    client = client_of(world.deployment)
+    for name, kind in (("console.css", "text/css"), ("chorus.svg", "image/svg+xml")):
+        response = client.get(f"/console/static/{name}")
+        assert response.status_code == 200 and response.content_type.startswith(kind)
+        assert "default-src 'none'" in response.headers["Content-Security-Policy"]
+
+
+def test_the_status_page_without_a_database(world: World) -> None:
+    store = Store("postgresql://somebody@127.0.0.1:1/none", world.store.keyring, world.clock)
+    response = client_of(Deployment(world.deployment.settings, store)).get("/console/")
+    assert response.status_code == 200 and "does not answer" in response.text
+
+
+# --- flask doctor -------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def healthy(small_world: World, redis_url: str) -> Deployment:
+    """Migrated, with Redis and a line; on SQLite."""
+    Redis.from_url(redis_url).flushdb()
+    small_world.collective()
+    with small_world.store.write() as session:
+        session.execute(sa.text("CREATE TABLE alembic_version (version_num VARCHAR(32))"))
+        session.execute(sa.text("INSERT INTO alembic_version VALUES (:head)"), {"head": head_revision()})
+    return redirected(small_world.deployment, redis_url=redis_url)
+
+
+@contextmanager
+def workers(url: str, number: int) -> Iterator[None]:
+    connection = Redis.from_url(url)
+    made = [
+        SimpleWorker([Queue("chorus", connection=connection)], connection=connection, name=f"w{n}-{os.getpid()}") for n in range(number)
+    ]
+    for worker in made:
+        worker.register_birth()
+    try:
+        yield
+    finally:
+        for worker in made:
+            worker.register_death()
+        connection.close()
+
+
+def test_the_doctor_finds_all_well(healthy: Deployment) -> None:
+    with workers(healthy.settings.redis_url, 1):
+        result = commands_of(healthy)("doctor")
+    assert result.exit_code == 0 and "All is well." in result.output, result.output
+    assert "line +15550001111: two-way, 10 segments a second" in result.output
+
+
+def test_the_doctor_misses_the_worker(healthy: Deployment) -> None:
+    result = commands_of(healthy)("doctor")
+    assert result.exit_code == 1 and "Start one: python worker.py" in result.output
+
+
+def test_the_doctor_refuses_two_workers_on_sqlite(healthy: Deployment) -> None:
+    with workers(healthy.settings.redis_url, 2):
+        result = commands_of(healthy)("doctor")
+    assert result.exit_code == 1 and "2 run on SQLite, which has one writer" in result.output
+
+
+def test_the_doctor_refuses_two_web_processes_on_sqlite(healthy: Deployment, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WEB_CONCURRENCY", "4")
+    with workers(healthy.settings.redis_url, 1):
+        assert commands_of(healthy)("doctor").exit_code == 1
+
+
+def test_the_doctor_says_why_a_line_is_held(healthy: Deployment) -> None:
+    with healthy.store.write() as session:
+        session.execute(sa.update(Line).values(held_until=healthy.clock.now() + timedelta(hours=1), held_code=30034))
+    result = commands_of(healthy)("doctor")
+    assert result.exit_code == 1 and "error 30034" in result.output and "--release" in result.output
+
+
+def test_the_doctor_knows_keys_that_do_not_fit(healthy: Deployment) -> None:
+    _ = healthy.store.index_key
+    other = Deployment(healthy.settings, Store(healthy.settings.database_url, Keyring([os.urandom(32)]), healthy.clock))
+    result = commands_of(other)("doctor")
+    assert result.exit_code == 1 and "sealed under another key" in result.output
+    other.store.close()
