@@ -51,7 +51,9 @@ class Settings(BaseSettings):
     def _keys(cls, value: Any) -> tuple[bytes, ...]:
         parts = [part for part in str(value).split(",") if part.strip()]
         if not parts:
-            raise ValueError("give at least one key: python -c 'import base64,os; print(base64.urlsafe_b64encode(os.urandom(32)).decode())'")
+            raise ValueError(
+                "give at least one key: python -c 'import base64,os; print(base64.urlsafe_b64encode(os.urandom(32)).decode())'"
+            )
         keys = []
         for position, part in enumerate(parts, 1):
             try:

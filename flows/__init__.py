@@ -16,7 +16,7 @@ from .organizing import alert, hold_it, in_english, in_hindi, in_latin_hindi, in
 from .poll import close, poll, polls
 from .which import which_group, which_question
 
-#    word      flow              also spelled                                                            in any state   for whom         takes
+# word, flow, also spelled, whether in any state, for whom, what it takes
 WORDS = (
     Word("STOP", "stop", (), always=True, who="anyone"),  # its many spellings stand in bot/inbound/stop_phrases
     Word("START", "start", ("unstop", "shuru karo", "comenzar", "शुरू करें"), always=True, who="anyone"),
@@ -33,10 +33,10 @@ WORDS = (
     Word("OK", "ok", (), always=True, who="organizer", takes="number", alone=False),
     Word("REPLY", "reply", ("responder", "jawab"), always=True, who="organizer or supporter", takes="written", alone=False),
     Word("HOLD", "hold_it", ("detener", "roko"), always=True, who="organizer", takes="number"),
-    Word("HI", "in_hindi", (), who="organizer with a draft", takes="written", alone=False),
-    Word("HILATN", "in_latin_hindi", ("hi-latn",), who="organizer with a draft", takes="written", alone=False),
-    Word("ES", "in_spanish", (), who="organizer with a draft", takes="written", alone=False),
-    Word("EN", "in_english", (), who="organizer with a draft", takes="written", alone=False),
+    Word("HI", "in_hindi", (), who="organizer with a draft", takes="written", alone=False, capitals=True),
+    Word("HILATN", "in_latin_hindi", ("hi-latn",), who="organizer with a draft", takes="written", alone=False, capitals=True),
+    Word("ES", "in_spanish", (), who="organizer with a draft", takes="written", alone=False, capitals=True),
+    Word("EN", "in_english", (), who="organizer with a draft", takes="written", alone=False, capitals=True),
     Word("STATUS", "status", ("estado", "haal"), who="organizer"),
     Word("NOTES", "notes", ("notas",), who="organizer"),
     Word("CLOSE", "close", ("cerrar",), who="organizer", takes="number"),

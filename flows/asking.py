@@ -12,14 +12,20 @@ def help_() -> Flow:
     if not about["known"]:
         yield Say("This is the number of a group. To join, send JOIN and the group's word. STOP ends all texts.")
     elif about["several"]:
-        yield Say("{collective}: about 4 texts a week each. Msg&data rates may apply. MENU: all words. SOS: urgent help. STOP: end all texts.", {"collective": about["collective"]})
+        yield Say(
+            "{collective}: about 4 texts a week each. Msg&data rates may apply. MENU: all words. SOS: urgent help. STOP: end all texts.",
+            {"collective": about["collective"]},
+        )
     elif about["about"]:
         yield Say(
             "{collective}: {about}. About 4 texts a week. Msg&data rates may apply. MENU: all words. SOS: urgent help. STOP: end.",
             {"collective": about["collective"], "about": OwnWords(about["about"])},
         )
     else:
-        yield Say("{collective}: about 4 texts a week. Msg&data rates may apply. MENU: all words. SOS: urgent help. STOP: end.", {"collective": about["collective"]})
+        yield Say(
+            "{collective}: about 4 texts a week. Msg&data rates may apply. MENU: all words. SOS: urgent help. STOP: end.",
+            {"collective": about["collective"]},
+        )
 
 
 def menu() -> Flow:
@@ -68,7 +74,12 @@ def lang(said: str | None = None) -> Flow:
             "language",
             OwnWords("Language? / Idioma? / Bhasha?"),
             within=timedelta(hours=24),
-            options={"en": OwnWords("English"), "es": OwnWords("Espanol"), "hi": OwnWords("Hindi (devanagari)"), "hi-Latn": OwnWords("Hindi (abc)")},
+            options={
+                "en": OwnWords("English"),
+                "es": OwnWords("Espanol"),
+                "hi": OwnWords("Hindi (devanagari)"),
+                "hi-Latn": OwnWords("Hindi (abc)"),
+            },
         )
         if language is SILENCE:
             return

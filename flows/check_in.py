@@ -14,7 +14,9 @@ def check_in(broadcast_id: int | None = None) -> Flow:
         return
     yield Do("keep_mood", keep_mood, {"mood": mood})
     if mood <= 2 and asked["supporters"]:
-        wants_peer = yield YesNo("wants_peer", "That sounds hard. Would you like to talk with a peer? Reply YES or NO.", within=timedelta(hours=12))
+        wants_peer = yield YesNo(
+            "wants_peer", "That sounds hard. Would you like to talk with a peer? Reply YES or NO.", within=timedelta(hours=12)
+        )
         if wants_peer is SILENCE:
             return
         if wants_peer:

@@ -10,7 +10,9 @@ def join(word: str) -> Flow:
     """What she agrees to (CTIA: who, how often, cost, HELP, STOP), then her name if she likes."""
     joined = yield Do("join", join_collective, {"word": word})
     if joined.get("elsewhere"):
-        yield Say("{collective} uses another number. Send JOIN to {number}.", {"collective": joined["collective"], "number": joined["elsewhere"]})
+        yield Say(
+            "{collective} uses another number. Send JOIN to {number}.", {"collective": joined["collective"], "number": joined["elsewhere"]}
+        )
         return
     if joined.get("unknown"):
         if joined["near"]:

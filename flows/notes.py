@@ -19,7 +19,9 @@ def notes() -> Flow:
     for each in found["notes"]:
         yield Say(OwnWords(f"{each['number']}: {each['text']}"))
     if found["more"]:
-        yield Say("And {more} more. Answer so: REPLY {number} and your words.", {"more": found["more"], "number": found["notes"][0]["number"]})
+        yield Say(
+            "And {more} more. Answer so: REPLY {number} and your words.", {"more": found["more"], "number": found["notes"][0]["number"]}
+        )
     else:
         yield Say("Answer so: REPLY {number} and your words.", {"number": found["notes"][0]["number"]})
 

@@ -81,7 +81,10 @@ def preview(draft: dict) -> Flow:
     if draft["refused"] is not None:
         yield Say(WHY_NOT_DRAFTED[draft["refused"]])
         return
-    yield Say("{number}: to {people}, segments each: {segments}.", {"number": draft["number"], "people": draft["people"], "segments": draft["segments"]})
+    yield Say(
+        "{number}: to {people}, segments each: {segments}.",
+        {"number": draft["number"], "people": draft["people"], "segments": draft["segments"]},
+    )
     if draft["fallback"]:
         yield Say("Reading another language than theirs: {fallback}.", {"fallback": draft["fallback"]})
     if draft["held"]:

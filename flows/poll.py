@@ -22,7 +22,10 @@ def poll(broadcast_id: int) -> Flow:
     elif cast["changed"]:
         yield Say("Changed. Your vote is now {letter}: {option}.", {"letter": letter, "option": options[letter]})
     elif cast["closes"]:
-        yield Say("Counted: {letter}, {option}. Send another letter to change it until {closes}.", {"letter": letter, "option": options[letter], "closes": cast["closes"]})
+        yield Say(
+            "Counted: {letter}, {option}. Send another letter to change it until {closes}.",
+            {"letter": letter, "option": options[letter], "closes": cast["closes"]},
+        )
     else:
         yield Say("Counted: {letter}, {option}. Send another letter to change it.", {"letter": letter, "option": options[letter]})
 
@@ -35,7 +38,12 @@ def polls() -> Flow:
         return
     chosen = found[0]["id"]
     if len(found) > 1:
-        chosen = yield Choice("which", "Which vote? Reply with a letter.", options={str(each["id"]): OwnWords(each["question"]) for each in found}, within=timedelta(hours=24))
+        chosen = yield Choice(
+            "which",
+            "Which vote? Reply with a letter.",
+            options={str(each["id"]): OwnWords(each["question"]) for each in found},
+            within=timedelta(hours=24),
+        )
         if chosen is SILENCE:
             return
     yield from poll(int(chosen))

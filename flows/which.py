@@ -9,7 +9,12 @@ from bot.conversation.steps import SILENCE, Choice, Do, Flow, OwnWords
 def which_question(text: str, asked: list[int]) -> Flow:
     """Two of our questions are open, and her text answers both."""
     found = yield Do("asked", read_asked, {"asked": asked})
-    chosen = yield Choice("which", "Which one do you answer? Reply with a letter.", options={str(each["id"]): each["name"] for each in found}, within=timedelta(hours=2))
+    chosen = yield Choice(
+        "which",
+        "Which one do you answer? Reply with a letter.",
+        options={str(each["id"]): each["name"] for each in found},
+        within=timedelta(hours=2),
+    )
     if chosen is not SILENCE:
         yield Do("hand_over", hand_over, {"text": text, "outbound_id": int(chosen)})
 
@@ -17,6 +22,11 @@ def which_question(text: str, asked: list[int]) -> Flow:
 def which_group(text: str) -> Flow:
     """She belongs to several collectives on this number."""
     found = yield Do("groups", read_belongings)
-    chosen = yield Choice("which", "Which group is this for? Reply with a letter.", options={str(each["id"]): OwnWords(each["name"]) for each in found}, within=timedelta(hours=2))
+    chosen = yield Choice(
+        "which",
+        "Which group is this for? Reply with a letter.",
+        options={str(each["id"]): OwnWords(each["name"]) for each in found},
+        within=timedelta(hours=2),
+    )
     if chosen is not SILENCE:
         yield Do("hand_over", hand_over, {"text": text, "collective_id": int(chosen)})

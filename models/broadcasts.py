@@ -17,7 +17,10 @@ class Broadcast(Base):
     """One act of sending to many. ``number`` is what organizers say ("OK 47"); it is unique within the collective."""
 
     __tablename__ = "broadcasts"
-    __table_args__ = (Index("uq_broadcasts_collective_number", "collective_id", "number", unique=True), Index("ix_broadcasts_state", "state"))
+    __table_args__ = (
+        Index("uq_broadcasts_collective_number", "collective_id", "number", unique=True),
+        Index("ix_broadcasts_state", "state"),
+    )
 
     id: Mapped[int] = mapped_column(BigId, primary_key=True)
     collective_id: Mapped[int] = mapped_column(ForeignKey("collectives.id", ondelete="CASCADE"))

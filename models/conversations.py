@@ -20,7 +20,9 @@ class Conversation(Base):
     """
 
     __tablename__ = "conversations"
-    __table_args__ = (Index("ix_conversations_open", "person_id", "id", postgresql_where=text("state = 'open'"), sqlite_where=text("state = 'open'")),)
+    __table_args__ = (
+        Index("ix_conversations_open", "person_id", "id", postgresql_where=text("state = 'open'"), sqlite_where=text("state = 'open'")),
+    )
 
     id: Mapped[int] = mapped_column(BigId, primary_key=True)
     person_id: Mapped[int] = mapped_column(ForeignKey("people.id", ondelete="CASCADE"))

@@ -51,9 +51,29 @@ class Outbound(Base):
     __table_args__ = (
         Index("uq_outbound_broadcast_phone", "broadcast_id", "phone_id", unique=True),
         Index("uq_outbound_broadcast_membership", "broadcast_id", "membership_id", unique=True),
-        Index("ix_outbound_due", "line_id", "lane", "position", "id", postgresql_where=text("state = 'queued'"), sqlite_where=text("state = 'queued'")),
-        Index("ix_outbound_open", "state", "due_at", postgresql_where=text("state IN ('held','claimed','attempting')"), sqlite_where=text("state IN ('held','claimed','attempting')")),
-        Index("ix_outbound_asking", "person_id", "asked_at", postgresql_where=text("asked_at IS NOT NULL"), sqlite_where=text("asked_at IS NOT NULL")),
+        Index(
+            "ix_outbound_due",
+            "line_id",
+            "lane",
+            "position",
+            "id",
+            postgresql_where=text("state = 'queued'"),
+            sqlite_where=text("state = 'queued'"),
+        ),
+        Index(
+            "ix_outbound_open",
+            "state",
+            "due_at",
+            postgresql_where=text("state IN ('held','claimed','attempting')"),
+            sqlite_where=text("state IN ('held','claimed','attempting')"),
+        ),
+        Index(
+            "ix_outbound_asking",
+            "person_id",
+            "asked_at",
+            postgresql_where=text("asked_at IS NOT NULL"),
+            sqlite_where=text("asked_at IS NOT NULL"),
+        ),
         Index("ix_outbound_phone_id", "phone_id"),
     )
 

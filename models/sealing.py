@@ -99,7 +99,11 @@ class SealedJSON(TypeDecorator[Any]):
         self.place = place
 
     def process_bind_param(self, value: Any, dialect: Dialect) -> bytes | None:
-        return None if value is None else keyring_of(dialect).seal(json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode(), self.place)
+        return (
+            None
+            if value is None
+            else keyring_of(dialect).seal(json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode(), self.place)
+        )
 
     def process_result_value(self, value: bytes | None, dialect: Dialect) -> Any:
         return None if value is None else json.loads(keyring_of(dialect).open(value, self.place))

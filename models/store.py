@@ -62,7 +62,11 @@ class Store:
                 pool_timeout=WAIT_SECONDS,
                 pool_recycle=1800,
                 hide_parameters=True,
-                connect_args={"connect_timeout": CONNECT_SECONDS, "prepare_threshold": 3, "options": f"-c statement_timeout={STATEMENT_SECONDS * 1000} -c timezone=UTC"},
+                connect_args={
+                    "connect_timeout": CONNECT_SECONDS,
+                    "prepare_threshold": 3,
+                    "options": f"-c statement_timeout={STATEMENT_SECONDS * 1000} -c timezone=UTC",
+                },
             )
             self.engine.dialect.chorus_keyring = keyring  # type: ignore[attr-defined]
 
@@ -75,7 +79,13 @@ class Store:
         @sa.event.listens_for(engine, "connect")
         def _prepare(connection: Any, _record: Any) -> None:
             connection.isolation_level = None  # we say BEGIN ourselves
-            for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", "secure_delete=ON", f"busy_timeout={STATEMENT_SECONDS * 500}"):
+            for pragma in (
+                "journal_mode=WAL",
+                "synchronous=FULL",
+                "foreign_keys=ON",
+                "secure_delete=ON",
+                f"busy_timeout={STATEMENT_SECONDS * 500}",
+            ):
                 connection.execute(f"PRAGMA {pragma}")
 
         @sa.event.listens_for(engine, "begin")

@@ -7,8 +7,18 @@ from typing import Any
 
 import pytest
 
-from bot.conversation.engine import ActedTooEarly, AskedTwice, Heard, NotYielded, Outcome, Session, advance, every_conversation, first_question
 from bot.conversation.actions.acting import action
+from bot.conversation.engine import (
+    ActedTooEarly,
+    AskedTwice,
+    Heard,
+    NotYielded,
+    Outcome,
+    Session,
+    advance,
+    every_conversation,
+    first_question,
+)
 from bot.conversation.steps import SILENCE, Choice, Day, Do, Flow, FreeText, Hearing, Number, OwnWords, Say, Scale, YesNo
 
 NOW = datetime(2026, 4, 12, 9, 0, tzinfo=UTC)
@@ -244,7 +254,11 @@ def test_every_conversation_walks_each_answer_and_each_outcome() -> None:
         yield Say("Thank you.")
 
     walked = [tuple(line for _, line in lines) for lines in every_conversation(flow, {}, "en", NOW)]
-    assert walked == [("A peer?", "yes", "Told.\nThank you."), ("A peer?", "yes", "Nobody free.\nThank you."), ("A peer?", "no", "Thank you.")]
+    assert walked == [
+        ("A peer?", "yes", "Told.\nThank you."),
+        ("A peer?", "yes", "Nobody free.\nThank you."),
+        ("A peer?", "no", "Thank you."),
+    ]
 
 
 def test_a_conversation_that_never_ends_is_found() -> None:

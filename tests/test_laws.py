@@ -28,7 +28,11 @@ STEPS = {"Say", "Do", "YesNo", "YesNoMaybe", "Choice", "Scale", "FreeText", "Num
 BUDGET = {"en": 1, "es": 1, "hi-Latn": 1, "hi": 2}
 LONGER = {
     ("join", "hi"): 3,  # the consent, with all that CTIA wants in it
-    **{(flow, language): 3 if language == "hi" else 2 for flow in ("send", "alert", "new_poll", "in_hindi", "in_latin_hindi", "in_spanish", "in_english") for language in LANGUAGES},
+    **{
+        (flow, language): 3 if language == "hi" else 2
+        for flow in ("send", "alert", "new_poll", "in_hindi", "in_latin_hindi", "in_spanish", "in_english")
+        for language in LANGUAGES
+    },
     **{("menu", language): 4 if language == "hi" else 2 for language in LANGUAGES},
     **{("help_", language): 3 if language == "hi" else 2 for language in LANGUAGES},
     **{("me", language): 3 if language == "hi" else 1 for language in LANGUAGES},
@@ -72,7 +76,11 @@ def step_names() -> set[str]:
                 if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in STEPS - {"Say"}:
                     assert isinstance(node.args[0], ast.Constant), f"{path.name}:{node.lineno}: a step's name is a plain string"
                     found.add(f"{function.name} {node.func.id} {node.args[0].value}")
-                    found |= {f"{function.name} Do {keyword.value.value}" for keyword in node.keywords if keyword.arg == "was" and isinstance(keyword.value, ast.Constant)}
+                    found |= {
+                        f"{function.name} Do {keyword.value.value}"
+                        for keyword in node.keywords
+                        if keyword.arg == "was" and isinstance(keyword.value, ast.Constant)
+                    }
     return found
 
 
@@ -80,7 +88,9 @@ def test_no_recorded_step_lost_its_name() -> None:
     """A renamed Do acts twice for whoever is in the middle of the talk, unless it says was="old name"; then add the new one to the list."""
     known = set((ROOT / "tests" / "step_names.txt").read_text(encoding="utf-8").splitlines())
     names = step_names()
-    assert not {name for name in known - names if " Do " in name}, "these effects vanished: rename with was=, or take them off the list when no conversation can hold them any more"
+    assert not {name for name in known - names if " Do " in name}, (
+        "these effects vanished: rename with was=, or take them off the list when no conversation can hold them any more"
+    )
     assert names <= known, f"add to tests/step_names.txt: {sorted(names - known)}"
 
 
@@ -91,7 +101,10 @@ def test_no_option_is_a_carriers_word() -> None:
             for question in questions_of(entry):
                 if isinstance(question, Choice):
                     for label in question.options.values():
-                        assert fold(words(language, str(label)) if type(label) is str else str(label)) not in STOP_WORDS | {"start", "unstop"}
+                        assert fold(words(language, str(label)) if type(label) is str else str(label)) not in STOP_WORDS | {
+                            "start",
+                            "unstop",
+                        }
     spelled = WordTable(WORDS).spellings()
     assert not spelled & (TWILIO_STOP - {"stop"}), "only the STOP flow answers to a carrier's word"
     assert not spelled & OUR_STOP
@@ -162,7 +175,13 @@ def test_flows_are_pure() -> None:
     allowed = re.compile(r"^(bot\.conversation\.(steps|actions)|datetime|\.\w*|)$")
     for path in sorted((ROOT / "flows").glob("*.py")):
         for node in ast.walk(source(path)):
-            modules = [alias.name for alias in node.names] if isinstance(node, ast.Import) else ["." * node.level + (node.module or "")] if isinstance(node, ast.ImportFrom) else []
+            modules = (
+                [alias.name for alias in node.names]
+                if isinstance(node, ast.Import)
+                else ["." * node.level + (node.module or "")]
+                if isinstance(node, ast.ImportFrom)
+                else []
+            )
             for module in modules:
                 assert allowed.match(module), f"{path.name}:{node.lineno} imports {module}"
             if isinstance(node, ast.Attribute):
@@ -194,8 +213,15 @@ def test_tests_neither_sleep_nor_patch_by_dotted_string() -> None:
         for node in ast.walk(source(path)):
             if isinstance(node, ast.Call):
                 name = ast.unparse(node.func)
-                assert name not in ("time.sleep", "sleep"), f"{path.name}:{node.lineno} sleeps; inject the time, or wait for an event with a deadline"
-                dotted = node.args and isinstance(node.args[0], ast.Constant) and isinstance(node.args[0].value, str) and "." in node.args[0].value
+                assert name not in ("time.sleep", "sleep"), (
+                    f"{path.name}:{node.lineno} sleeps; inject the time, or wait for an event with a deadline"
+                )
+                dotted = (
+                    node.args
+                    and isinstance(node.args[0], ast.Constant)
+                    and isinstance(node.args[0].value, str)
+                    and "." in node.args[0].value
+                )
                 assert not (name.endswith(("setattr", "patch")) and dotted), f"{path.name}:{node.lineno} patches by a dotted string"
 
 

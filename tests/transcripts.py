@@ -114,7 +114,14 @@ class Player:
             roles = [note for note in notes if note in ("organizer", "supporter")]
             language = next((note for note in notes if note in ("en", "es", "hi", "hi-Latn")), None)
             for collective in collectives:
-                member = self.world.member(collective, number, name=name, roles=roles, language=language, spoke_on=self.line if collective == collectives[0] else None)
+                member = self.world.member(
+                    collective,
+                    number,
+                    name=name,
+                    roles=roles,
+                    language=language,
+                    spoke_on=self.line if collective == collectives[0] else None,
+                )
                 if "code" in notes:
                     with self.world.store.write() as session:
                         session.add(SecondFactor(membership_id=member, secret=SECRET))

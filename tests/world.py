@@ -70,7 +70,12 @@ class World:
             found = session.scalars(sa.select(Line).where(Line.address == address)).one_or_none()
             if found is None:
                 channel = "whatsapp" if address.startswith("whatsapp:") else "sms"
-                found = Line(channel=channel, address=address, created_at=self.clock.now(), **({"carrier_answers_stop": channel == "sms", "mps": 10.0} | values))
+                found = Line(
+                    channel=channel,
+                    address=address,
+                    created_at=self.clock.now(),
+                    **({"carrier_answers_stop": channel == "sms", "mps": 10.0} | values),
+                )
                 session.add(found)
                 session.flush()
             return found.id
@@ -78,14 +83,30 @@ class World:
     def collective(self, word: str = "SANGHA", lines: Sequence[str] = ("+15550001111",), **values: Any) -> int:
         ids = [self.line(address) for address in lines]
         with self.store.write() as session:
-            settings = {"name": word.title(), "word": word.casefold(), "timezone": "UTC", "language": "en", "about": "we meet and act together"}
+            settings = {
+                "name": word.title(),
+                "word": word.casefold(),
+                "timezone": "UTC",
+                "language": "en",
+                "about": "we meet and act together",
+            }
             collective = Collective(created_at=self.clock.now(), **(settings | values))
             session.add(collective)
             session.flush()
             session.add_all(CollectiveLine(collective_id=collective.id, line_id=line, position=n) for n, line in enumerate(ids))
             return collective.id
 
-    def member(self, collective_id: int, number: str, *, name: str | None = None, language: str | None = None, timezone: str | None = None, roles: Sequence[str] = (), spoke_on: str | None = None) -> int:
+    def member(
+        self,
+        collective_id: int,
+        number: str,
+        *,
+        name: str | None = None,
+        language: str | None = None,
+        timezone: str | None = None,
+        roles: Sequence[str] = (),
+        spoke_on: str | None = None,
+    ) -> int:
         """A member as an import makes one. ``spoke_on``: a line she wrote on a moment ago (opens WhatsApp's window)."""
         now = self.clock.now()
         with self.store.write() as session:
@@ -128,7 +149,12 @@ class World:
     def post(self, path: str, parameters: dict[str, Any], *, token: str = TOKEN) -> Answer:
         public = self.deployment.settings.public_url
         signature = RequestValidator(token).compute_signature(public + path, parameters)
-        response = self.client.post(path, data=urlencode(parameters, doseq=True), content_type="application/x-www-form-urlencoded", headers={"X-Twilio-Signature": signature})
+        response = self.client.post(
+            path,
+            data=urlencode(parameters, doseq=True),
+            content_type="application/x-www-form-urlencoded",
+            headers={"X-Twilio-Signature": signature},
+        )
         texts, callbacks = [], []
         if response.data.startswith(b"<?xml"):
             for message in ElementTree.fromstring(response.data).findall("Message"):
@@ -140,8 +166,26 @@ class World:
 def inbound_parameters(number: str, body: str | None, to: str) -> dict[str, Any]:
     """The full parameter set of an inbound message, as captured from Twilio."""
     sid = new_sid()
-    common = {"MessageSid": sid, "SmsSid": sid, "SmsMessageSid": sid, "AccountSid": ACCOUNT, "From": number, "To": to, "Body": body, "NumMedia": "0", "NumSegments": "1", "SmsStatus": "received", "ApiVersion": "2010-04-01"}
+    common = {
+        "MessageSid": sid,
+        "SmsSid": sid,
+        "SmsMessageSid": sid,
+        "AccountSid": ACCOUNT,
+        "From": number,
+        "To": to,
+        "Body": body,
+        "NumMedia": "0",
+        "NumSegments": "1",
+        "SmsStatus": "received",
+        "ApiVersion": "2010-04-01",
+    }
     if number.startswith("whatsapp:"):
-        return common | {"WaId": number.removeprefix("whatsapp:+"), "ProfileName": "A. Member", "MessageType": "text", "ReferralNumMedia": "0", "ChannelMetadata": '{"type":"whatsapp","data":{"context":{}}}'}
+        return common | {
+            "WaId": number.removeprefix("whatsapp:+"),
+            "ProfileName": "A. Member",
+            "MessageType": "text",
+            "ReferralNumMedia": "0",
+            "ChannelMetadata": '{"type":"whatsapp","data":{"context":{}}}',
+        }
     places = {f"{end}{part}": "" for end in ("From", "To") for part in ("City", "State", "Zip")}
     return common | places | {"FromCountry": "US", "ToCountry": "US"}

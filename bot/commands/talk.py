@@ -30,7 +30,7 @@ def talk(flow: str, language: str, outcomes: bool) -> None:
     session = Session(dict(entry.example))
 
     def act(step: Do) -> Any:
-        examples = getattr(step.action, "outcomes", ({},))
+        examples: tuple[Any, ...] = getattr(step.action, "outcomes", ({},))
         chosen = 0
         if outcomes and len(examples) > 1:
             for index, example in enumerate(examples):

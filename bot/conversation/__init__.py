@@ -1,1 +1,1 @@
-"""Conversations: the steps a flow may yield, the actions it may do, the engine that replays it, the floor that says whose answer this is."""
+"""Conversations: the steps a flow may yield, the actions it may do, the engine that replays it, the floor that says whose answer it is."""

@@ -27,7 +27,9 @@ def run_out_patience(deployment: Deployment, timer: DueTimer, flows: Mapping[str
     """
     turn_number = int(timer.key.rsplit(":", 1)[1])
     with deployment.store.write() as session:
-        row = session.execute(sa.select(_table).where(_table.c.id == timer.subject_id, _table.c.state == "open", _table.c.turn == turn_number)).first()
+        row = session.execute(
+            sa.select(_table).where(_table.c.id == timer.subject_id, _table.c.state == "open", _table.c.turn == turn_number)
+        ).first()
         if row is None:
             return
         phone = lock_phone_of(session, row.person_id)
@@ -72,6 +74,8 @@ def end_idle_conversations(deployment: Deployment) -> int:
     with deployment.store.write() as session:
         since = talk.idle_since(deployment.clock.now())
         result = session.execute(
-            _table.update().where(_table.c.state == "open", _table.c.last_heard_at <= since).values(state="ended", session=None, question=None)
+            _table.update()
+            .where(_table.c.state == "open", _table.c.last_heard_at <= since)
+            .values(state="ended", session=None, question=None)
         )
         return int(result.rowcount)  # type: ignore[attr-defined]

@@ -10,7 +10,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 from bot.conversation.steps import SILENCE, Choice, Do, Flow, Hearing, NotUnderstood, Question, Say, is_skip
@@ -47,7 +47,9 @@ class Session:
     @classmethod
     def from_json(cls, stored: Mapping[str, Any] | None) -> Session:
         stored = stored or {}
-        return cls(dict(stored.get("arguments", {})), dict(stored.get("answers", {})), dict(stored.get("done", {})), dict(stored.get("kept", {})))
+        return cls(
+            dict(stored.get("arguments", {})), dict(stored.get("answers", {})), dict(stored.get("done", {})), dict(stored.get("kept", {}))
+        )
 
     def to_json(self) -> dict[str, Any]:
         return {"arguments": self.arguments, "answers": self.answers, "done": self.done, "kept": self.kept}
@@ -181,13 +183,15 @@ def first_question(function: Callable[..., Flow], arguments: Mapping[str, Any], 
             raise ActedTooEarly(f"{function.__name__} does {step.name!r} before its first question")
         return read(step)
 
-    return advance(function, Session(dict(arguments)), only_read, Hearing("en", datetime.min)).waiting
+    return advance(function, Session(dict(arguments)), only_read, Hearing("en", datetime(1970, 1, 1, tzinfo=UTC))).waiting
 
 
 Line = tuple[str, str]  # who ("bot" or "member"), what
 
 
-def every_conversation(function: Callable[..., Flow], arguments: Mapping[str, Any], language: str, now: datetime, *, deepest: int = 12) -> Iterator[list[Line]]:
+def every_conversation(
+    function: Callable[..., Flow], arguments: Mapping[str, Any], language: str, now: datetime, *, deepest: int = 12
+) -> Iterator[list[Line]]:
     """Every conversation this flow can have: each example answer at each question, each example outcome of each action.
 
     Actions are not performed: ``@action(outcomes=[...])`` names what may come back. Raises RecursionError when a path is longer than
@@ -203,7 +207,11 @@ def every_conversation(function: Callable[..., Flow], arguments: Mapping[str, An
                 yield spoken
                 continue
             question = outcome.waiting
-            replies: list[str | None] = [*question.examples(), *(["skip"] if question.optional else []), *([None] if question.within else [])]
+            replies: list[str | None] = [
+                *question.examples(),
+                *(["skip"] if question.optional else []),
+                *([None] if question.within else []),
+            ]
             for reply in replies:
                 said = [*spoken, ("member", reply if reply is not None else "…")]
                 yield from walk(Session.from_json(copy.deepcopy(after.to_json())), Heard(reply, question.name), said, depth + 1)
@@ -232,7 +240,8 @@ def _branches(function: Callable[..., Flow], session: Session, heard: Heard | No
         try:
             outcome = advance(function, attempt, undecided, hearing, heard)
         except _Undecided as met:
-            for result in reversed(getattr(met.step.action, "outcomes", ({},))):
+            results: tuple[Any, ...] = getattr(met.step.action, "outcomes", ({},))
+            for result in reversed(results):
                 chosen = Session.from_json(copy.deepcopy(start.to_json()))
                 chosen.done[met.step.name] = copy.deepcopy(result)
                 pending.append(chosen)

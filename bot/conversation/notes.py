@@ -13,6 +13,13 @@ def keep_note(turn: Turn, body: str, kind: str = "note") -> int | None:
         return None
     number = take_number(turn.session, turn.here.collective_id)
     turn.session.add(
-        Note(collective_id=turn.here.collective_id, number=number, membership_id=turn.here.membership_id, body=body, kind=kind, created_at=turn.now)
+        Note(
+            collective_id=turn.here.collective_id,
+            number=number,
+            membership_id=turn.here.membership_id,
+            body=body,
+            kind=kind,
+            created_at=turn.now,
+        )
     )
     return number

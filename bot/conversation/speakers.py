@@ -15,9 +15,15 @@ from bot.conversation.turn import Belonging, LineFacts, Turn
 from bot.deployment import Deployment
 from models import Collective, CollectiveLine, Line, Membership, Person, Phone, PhoneLine, Role, Store, sqlite_or_postgres_insert
 
-_phone = Phone.__table__
+_phone: Any = Phone.__table__
 _FIND_PHONE = (
-    sa.select(_phone.c.id, _phone.c.current_person_id, _phone.c.stranger_answered_at, _phone.c.detached_at, _phone.c.number.is_(None).label("nameless"))
+    sa.select(
+        _phone.c.id,
+        _phone.c.current_person_id,
+        _phone.c.stranger_answered_at,
+        _phone.c.detached_at,
+        _phone.c.number.is_(None).label("nameless"),
+    )
     .where(_phone.c.number_hash == sa.bindparam("hash"))
     # Plain FOR UPDATE deadlocks with the foreign keys' own checks; this lock does not (measured).
     .with_for_update(key_share=True)
@@ -74,7 +80,9 @@ def lock_phone(store: Store, session: Session, number: str, now: datetime) -> Ph
     return PhoneFacts(row.id, row.current_person_id, row.stranger_answered_at, row.detached_at)
 
 
-def meet(deployment: Deployment, session: Session, now: datetime, line: LineFacts, phone: PhoneFacts, flows: Mapping[str, FlowEntry]) -> Turn:
+def meet(
+    deployment: Deployment, session: Session, now: datetime, line: LineFacts, phone: PhoneFacts, flows: Mapping[str, FlowEntry]
+) -> Turn:
     """The turn of whoever holds the phone now: her memberships on this line, her language and zone."""
     belongings: dict[int, Belonging] = {}
     roles: dict[int, set[str]] = {}
@@ -82,7 +90,9 @@ def meet(deployment: Deployment, session: Session, now: datetime, line: LineFact
     if phone.current_person_id is not None:
         for row in session.execute(_BELONGINGS, {"person": phone.current_person_id, "line": line.id}):
             roles.setdefault(row.id, set()).update([row.role] if row.role else [])
-            belongings[row.id] = Belonging(row.id, row.collective_id, row.name, row.language, row.timezone, frozenset(roles[row.id]), row.line_id)
+            belongings[row.id] = Belonging(
+                row.id, row.collective_id, row.name, row.language, row.timezone, frozenset(roles[row.id]), row.line_id
+            )
             language, zone = row.her_language, row.her_timezone
         if not belongings:
             person = session.execute(_PERSON, {"person": phone.current_person_id}).first()
@@ -132,13 +142,19 @@ def note_line(store: Store, turn: Turn) -> str | None:
 
 def is_opted_out(session: Session, phone_id: int | None, line_id: int) -> bool:
     """Whether this phone said STOP on this line."""
-    return bool(session.scalar(sa.select(PhoneLine.id).where(PhoneLine.phone_id == phone_id, PhoneLine.line_id == line_id, PhoneLine.opted_out_at.is_not(None))))
+    return bool(
+        session.scalar(
+            sa.select(PhoneLine.id).where(PhoneLine.phone_id == phone_id, PhoneLine.line_id == line_id, PhoneLine.opted_out_at.is_not(None))
+        )
+    )
 
 
 def read_line(session: Session, line_id: int) -> LineFacts:
     """What a turn needs to know of one line."""
     line = session.get_one(Line, line_id)
-    shared = session.scalars(sa.select(CollectiveLine.collective_id).where(CollectiveLine.line_id == line_id).order_by(CollectiveLine.collective_id)).all()
+    shared = session.scalars(
+        sa.select(CollectiveLine.collective_id).where(CollectiveLine.line_id == line_id).order_by(CollectiveLine.collective_id)
+    ).all()
     return LineFacts(line.id, line.channel, line.address, line.two_way, line.carrier_answers_stop, tuple(shared))
 
 

@@ -158,7 +158,9 @@ class Choice(Question):
         asked = render(language, self.text, self.fill)
         if not self.listed:
             return asked
-        return "\n".join([asked, *(f"{letter} {render(language, label)}" for letter, label in zip(_LETTERS, self.options.values(), strict=False))])
+        return "\n".join(
+            [asked, *(f"{letter} {render(language, label)}" for letter, label in zip(_LETTERS, self.options.values(), strict=False))]
+        )
 
     def parse(self, text: str, hearing: Hearing) -> str:
         labels = [render(hearing.language, label) for label in self.options.values()]
@@ -274,6 +276,7 @@ class Word:
     who: str = "member"
     takes: str | None = None
     alone: bool = True  # whether the bare word works too
+    capitals: bool = False  # only in capitals: "HI आज…" is Hindi words for the draft, "hi everyone" is a greeting
 
     def all_spellings(self) -> Iterable[str]:
         return (self.name, *self.spellings)

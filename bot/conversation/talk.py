@@ -23,15 +23,25 @@ IDLE = timedelta(hours=24)
 # Kind hints before the talk is ended for her: a robot at the other end must not be hinted at for ever.
 MOST_HINTS = 5
 
-_table = Conversation.__table__
+_table: Any = Conversation.__table__
 _open = (
-    sa.select(_table.c.id, _table.c.flow, _table.c.question, _table.c.turn, _table.c.hints, _table.c.session, _table.c.collective_id, _table.c.last_heard_at)
+    sa.select(
+        _table.c.id,
+        _table.c.flow,
+        _table.c.question,
+        _table.c.turn,
+        _table.c.hints,
+        _table.c.session,
+        _table.c.collective_id,
+        _table.c.last_heard_at,
+    )
     .where(_table.c.person_id == sa.bindparam("person"), _table.c.state == "open", _table.c.last_heard_at > sa.bindparam("since"))
     .order_by(_table.c.id.desc())
     .limit(1)
 )
 _change = _table.update().where(_table.c.id == sa.bindparam("this"))
-_answered = Outbound.__table__.update().where(Outbound.__table__.c.id == sa.bindparam("this")).values(answered_at=sa.bindparam("now"))
+_asking: Any = Outbound.__table__
+_answered = _asking.update().where(_asking.c.id == sa.bindparam("this")).values(answered_at=sa.bindparam("now"))
 
 
 def on_the_floor(turn: Turn, *, idle: bool = True) -> Any:
@@ -55,7 +65,15 @@ def acting(turn: Turn) -> Act:
     return act
 
 
-def begin(turn: Turn, entry: FlowEntry, arguments: dict[str, Any] | None = None, *, text: str | None = None, outbound_id: int | None = None, digits: bool = True) -> list[str]:
+def begin(
+    turn: Turn,
+    entry: FlowEntry,
+    arguments: dict[str, Any] | None = None,
+    *,
+    text: str | None = None,
+    outbound_id: int | None = None,
+    digits: bool = True,
+) -> list[str]:
     """Start a flow. ``text`` is given when a first reply opens it lazily: it answers the flow's first question."""
     session = Session(dict(arguments or {}))
     heard = None if text is None else Heard(text)
@@ -127,7 +145,9 @@ def _put_again(turn: Turn) -> list[str]:
 def _open_conversation(turn: Turn, entry: FlowEntry, session: Session, question: Question, outbound_id: int | None) -> None:
     # The same flow begun again replaces the older one: two open JOINs would ask for the name twice.
     turn.session.execute(
-        _table.update().where(_table.c.person_id == turn.person_id, _table.c.flow == entry.name, _table.c.state == "open").values(state="ended", session=None)
+        _table.update()
+        .where(_table.c.person_id == turn.person_id, _table.c.flow == entry.name, _table.c.state == "open")
+        .values(state="ended", session=None)
     )
     result = turn.session.execute(
         _table.insert().values(
@@ -153,7 +173,8 @@ def _open_conversation(turn: Turn, entry: FlowEntry, session: Session, question:
 def _keep(turn: Turn, conversation: Any, session: Session, question: Question, hints: int) -> None:
     number = conversation.turn + 1
     turn.session.execute(
-        _change.values(question=question.name, turn=number, hints=hints, session=session.to_json(), last_heard_at=turn.now), {"this": conversation.id}
+        _change.values(question=question.name, turn=number, hints=hints, session=session.to_json(), last_heard_at=turn.now),
+        {"this": conversation.id},
     )
     _be_patient(turn, conversation.id, number, question)
 
@@ -170,7 +191,11 @@ def end(turn: Turn, conversation_id: int, state: str = "done") -> None:
 
 def end_all(turn: Turn, collective_id: int | None = None) -> None:
     """End every open conversation of the speaker (STOP, LEAVE, FORGET, WRONG)."""
-    statement = _table.update().where(_table.c.person_id == turn.person_id, _table.c.state == "open").values(state="ended", session=None, question=None)
+    statement = (
+        _table.update()
+        .where(_table.c.person_id == turn.person_id, _table.c.state == "open")
+        .values(state="ended", session=None, question=None)
+    )
     if collective_id is not None:
         statement = statement.where(_table.c.collective_id == collective_id)
     turn.session.execute(statement)

@@ -34,7 +34,7 @@ from models.clock import real_seconds
 log = logging.getLogger(__name__)
 
 # Marked, and the outcome not written yet: the most that a kill leaves unknown, and the most requests at one time.
-MOST_IN_FLIGHT = 64
+MOST_IN_FLIGHT = 128
 # Outcomes are written so many at a time, or when the first has waited so long (seconds): sooner when there is no room to mark more.
 BATCH, WRITE_WITHIN, WRITE_SOON = 24, 0.15, 0.03
 # The lines of one pump; more due lines wait for another worker's pump, or for this one's next turn of duty.

@@ -21,6 +21,7 @@ class Match:
 
     word: Word
     rest: str | None
+    typed: str = ""  # the word as she typed it
 
     @property
     def arguments(self) -> dict[str, str]:
@@ -54,6 +55,6 @@ class WordTable:
                 continue
             rest = text[tokens[count - 1].end() :].strip().lstrip(_BETWEEN).strip()
             if not rest:
-                return Match(word, None) if word.alone else None
-            return Match(word, rest) if word.takes else None
+                return Match(word, None, head) if word.alone else None
+            return Match(word, rest, head) if word.takes else None
         return None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -10,6 +11,9 @@ from bot.languages import clean_text
 
 # Longer texts are kept whole but read only this far: no question of ours has an answer of ten pages.
 LONGEST_READ = 1600
+
+# E.164: a plus and at most fifteen digits. Names ("BANK") and short codes are machines, and no carrier takes an answer to a name.
+_PHONE = re.compile(r"\+[1-9][0-9]{5,14}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +29,16 @@ class InboundMessage:
     kind: str  # text | button | media | location | contact | empty
     opt_out_type: str | None  # STOP | START | HELP, with Advanced Opt-Out
 
+    @property
+    def sender(self) -> str:
+        """The sender's address, as a line of ours would be written."""
+        return self.number if self.channel == "sms" else f"{self.channel}:{self.number}"
+
+    @property
+    def is_from_a_phone(self) -> bool:
+        """Whether a person can be at the other end, and read an answer."""
+        return _PHONE.fullmatch(self.number) is not None
+
 
 class NotAMessage(Exception):
     """The parameters name no message or no sender: nothing to store, nothing to answer."""
@@ -32,28 +46,33 @@ class NotAMessage(Exception):
 
 def read_message(parameters: Mapping[str, Any]) -> InboundMessage:
     """Read Twilio's parameters (facts: docs/decisions/0004-twilio.md). Raises NotAMessage."""
-    sid = str(parameters.get("MessageSid") or parameters.get("SmsMessageSid") or parameters.get("SmsSid") or "")
-    sender, to = str(parameters.get("From") or ""), str(parameters.get("To") or "")
+    sid = _read(parameters, "MessageSid", "SmsMessageSid", "SmsSid")
+    sender, to = _read(parameters, "From"), _read(parameters, "To")
     if not sid or not sender:
         raise NotAMessage
     channel = "whatsapp" if sender.startswith("whatsapp:") else "sms"
-    body = clean_text(str(parameters.get("Body") or parameters.get("ButtonText") or ""))
+    body = _read(parameters, "Body", "ButtonText")
     return InboundMessage(
         sid=sid,
         channel=channel,
         number=_e164(sender.removeprefix("whatsapp:")),
         to=_e164(to) if channel == "sms" else "whatsapp:" + _e164(to.removeprefix("whatsapp:")),
-        service=str(parameters.get("MessagingServiceSid") or "") or None,
+        service=_read(parameters, "MessagingServiceSid") or None,
         body=body,
         kind=_kind(parameters, body),
-        opt_out_type=(str(parameters.get("OptOutType") or "").upper() or None),
+        opt_out_type=_read(parameters, "OptOutType").upper() or None,
     )
+
+
+def _read(parameters: Mapping[str, Any], *names: str) -> str:
+    """The first of these parameters that says something. Cleaned: JSON may smuggle in lone surrogates, which no database takes."""
+    return next((clean_text(str(parameters[name])) for name in names if parameters.get(name)), "")
 
 
 def _e164(address: str) -> str:
     # A proxy or a GET decodes "+1555" to " 1555".
     address = address.strip()
-    return "+" + address if address[:1].isdigit() and len(address) > 8 else address
+    return "+" + address if address.isascii() and address.isdigit() and len(address) > 8 else address
 
 
 def _kind(parameters: Mapping[str, Any], body: str) -> str:

@@ -171,6 +171,8 @@ def _obeyed(turn: Turn, match: Match | None, question_open: bool) -> Match | Non
     """The word, if it is one for this speaker and what follows it is what the word takes; else her text is just a text."""
     if match is None or not _may(turn, match.word):
         return None
+    if match.word.capitals and not match.typed.isupper():
+        return None
     if match.word.takes in ("number", "days") and match.rest is not None and not fold(match.rest).isdecimal():
         return None
     if match.word.name == "JOIN" and not _is_a_door(turn, match.rest or "") and (question_open or " " in (match.rest or "")):

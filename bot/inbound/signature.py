@@ -56,7 +56,7 @@ class Doorkeeper:
             raise SignatureRefused("the signature does not match")
         try:
             parameters = json.loads(body)
-        except ValueError:
+        except (ValueError, RecursionError):
             raise SignatureRefused("the body is no JSON") from None
         if not isinstance(parameters, dict):
             raise SignatureRefused("the body is no JSON object")
@@ -65,9 +65,9 @@ class Doorkeeper:
     def url_of(self, request: Request) -> str:
         """The URL as the carrier requested it: PUBLIC_URL, then the path and query as they came over the wire."""
         raw = request.environ.get("RAW_URI") or request.environ.get("REQUEST_URI") or ""
-        if "://" in raw[:8]:  # absolute form, as some proxies send it
-            parts = urlsplit(raw)
-            raw = parts.path + ("?" + parts.query if parts.query else "")
+        if not raw.startswith("/"):
+            # Absolute form, as some proxies send it: its host is theirs to invent, only what follows counts.
+            raw = "/" + raw.partition("://")[2].partition("/")[2]
         return self._public + raw
 
 

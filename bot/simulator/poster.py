@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from urllib.parse import urlencode, urlsplit
 
-from twilio.request_validator import RequestValidator  # type: ignore[import-untyped]
+from twilio.request_validator import RequestValidator
 
 CONNECT_SECONDS = 5.0  # Twilio's own: 5 s to connect, 15 s in all
 TOTAL_SECONDS = 15.0

@@ -53,7 +53,13 @@ def join_collective(turn: Turn, word: str) -> dict[str, Any]:
     if collective is None:
         return {"joined": False, "already": False, "unknown": True, "near": nearest_public_word(turn, word)}
     if collective.id not in turn.line.collective_ids:
-        return {"joined": False, "already": False, "collective": collective.name, "elsewhere": address_of(turn, collective.id), "ask_who": False}
+        return {
+            "joined": False,
+            "already": False,
+            "collective": collective.name,
+            "elsewhere": address_of(turn, collective.id),
+            "ask_who": False,
+        }
     phone = turn.session.get_one(Phone, turn.phone_id)
     phone.detached_at = None
     known = turn.person_id is not None and bool(turn.belongings or _memberships(turn, turn.person_id))
@@ -66,7 +72,13 @@ def join_collective(turn: Turn, word: str) -> dict[str, Any]:
         membership = activate(turn, turn.person_id, collective)
     assert membership is not None
     settle(turn, membership, collective)
-    return {"joined": not already, "already": already, "collective": collective.name, "ask_who": already or (known and not returning), "membership_id": membership.id}
+    return {
+        "joined": not already,
+        "already": already,
+        "collective": collective.name,
+        "ask_who": already or (known and not returning),
+        "membership_id": membership.id,
+    }
 
 
 @action(outcomes=[{"done": True}])
@@ -87,7 +99,9 @@ def join_as_someone_else(turn: Turn, membership_id: int, joined: bool) -> dict[s
     from models import Conversation
 
     turn.session.execute(
-        sa.update(Conversation).where(Conversation.person_id == before, Conversation.flow == "join", Conversation.state == "open").values(person_id=person.id)
+        sa.update(Conversation)
+        .where(Conversation.person_id == before, Conversation.flow == "join", Conversation.state == "open")
+        .values(person_id=person.id)
     )
     turn.person_id = person.id
     settle(turn, membership, collective)
@@ -109,9 +123,17 @@ def activate(turn: Turn, person_id: int, collective: Collective) -> Membership:
         membership = Membership(person_id=person_id, collective_id=collective.id, joined_at=turn.now, line_id=turn.line.id)
         turn.session.add(membership)
     else:
-        membership.state, membership.left_at, membership.joined_at, membership.line_id, membership.paused_until = "active", None, turn.now, turn.line.id, None
+        membership.state, membership.left_at, membership.joined_at, membership.line_id, membership.paused_until = (
+            "active",
+            None,
+            turn.now,
+            turn.line.id,
+            None,
+        )
     turn.session.flush()
-    turn.session.add(Consent(membership_id=membership.id, kind="join", text_version=CONSENT_TEXT, language=turn.language, given_at=turn.now))
+    turn.session.add(
+        Consent(membership_id=membership.id, kind="join", text_version=CONSENT_TEXT, language=turn.language, given_at=turn.now)
+    )
     return membership
 
 
@@ -119,7 +141,9 @@ def settle(turn: Turn, membership: Membership, collective: Collective) -> None:
     """From here on the turn is about this membership."""
     person = turn.session.get_one(Person, membership.person_id)
     roles = turn.session.scalars(sa.select(Role.role).where(Role.membership_id == membership.id)).all()
-    turn.here = Belonging(membership.id, collective.id, collective.name, collective.language, collective.timezone, frozenset(roles), membership.line_id)
+    turn.here = Belonging(
+        membership.id, collective.id, collective.name, collective.language, collective.timezone, frozenset(roles), membership.line_id
+    )
     turn.belongings = (*(b for b in turn.belongings if b.membership_id != membership.id), turn.here)
     if person.language is None:
         turn.language = collective.language
@@ -127,7 +151,9 @@ def settle(turn: Turn, membership: Membership, collective: Collective) -> None:
 
 
 def _membership(turn: Turn, person_id: int, collective_id: int) -> Membership | None:
-    return turn.session.scalars(sa.select(Membership).where(Membership.person_id == person_id, Membership.collective_id == collective_id)).one_or_none()
+    return turn.session.scalars(
+        sa.select(Membership).where(Membership.person_id == person_id, Membership.collective_id == collective_id)
+    ).one_or_none()
 
 
 def _memberships(turn: Turn, person_id: int) -> list[Membership]:
@@ -138,7 +164,9 @@ def address_of(turn: Turn, collective_id: int) -> str:
     """The first line of a collective, as a person dials it."""
     from models import Line
 
-    lines = sa.select(Line.address).join(CollectiveLine, CollectiveLine.line_id == Line.id).where(CollectiveLine.collective_id == collective_id)
+    lines = (
+        sa.select(Line.address).join(CollectiveLine, CollectiveLine.line_id == Line.id).where(CollectiveLine.collective_id == collective_id)
+    )
     address = turn.session.scalars(lines.order_by(CollectiveLine.position).limit(1)).first() or ""
     return address.replace("whatsapp:", "WhatsApp ")
 
@@ -157,10 +185,10 @@ def nearest_public_word(turn: Turn, word: str) -> str | None:
 def leave_collective(turn: Turn) -> dict[str, Any]:
     """LEAVE ends one membership; what waits for her is not sent."""
     here = turn.member()
+    turn.session.execute(sa.update(Membership).where(Membership.id == here.membership_id).values(state="left", left_at=turn.now))
     turn.session.execute(
-        sa.update(Membership).where(Membership.id == here.membership_id).values(state="left", left_at=turn.now)
+        sa.update(Consent).where(Consent.membership_id == here.membership_id, Consent.withdrawn_at.is_(None)).values(withdrawn_at=turn.now)
     )
-    turn.session.execute(sa.update(Consent).where(Consent.membership_id == here.membership_id, Consent.withdrawn_at.is_(None)).values(withdrawn_at=turn.now))
     end_all(turn, here.collective_id)
     return {"collective": here.collective}
 
@@ -190,7 +218,9 @@ def opt_out(turn: Turn, by: str) -> dict[str, Any]:
 
     ``by``: "carrier" when Twilio answers the word itself, else "word".
     """
-    siblings = sa.select(CollectiveLine.line_id).where(CollectiveLine.collective_id.in_(turn.line.collective_ids), CollectiveLine.line_id != turn.line.id)
+    siblings = sa.select(CollectiveLine.line_id).where(
+        CollectiveLine.collective_id.in_(turn.line.collective_ids), CollectiveLine.line_id != turn.line.id
+    )
     _mark_stopped(turn, turn.line.id, by)
     for line_id in set(turn.session.scalars(siblings)):
         _mark_stopped(turn, line_id, "sibling", only_if_open=True)
@@ -206,10 +236,14 @@ def opt_out(turn: Turn, by: str) -> dict[str, Any]:
 
 def _mark_stopped(turn: Turn, line_id: int, by: str, only_if_open: bool = False) -> None:
     table = PhoneLine.__table__
-    insert = sqlite_or_postgres_insert(turn.deployment.store, table).values(phone_id=turn.phone_id, line_id=line_id, opted_out_at=turn.now, opted_out_by=by)
+    insert = sqlite_or_postgres_insert(turn.deployment.store, table).values(
+        phone_id=turn.phone_id, line_id=line_id, opted_out_at=turn.now, opted_out_by=by
+    )
     where = table.c.opted_out_at.is_(None) if only_if_open else None
     turn.session.execute(
-        insert.on_conflict_do_update(index_elements=["phone_id", "line_id"], set_={"opted_out_at": turn.now, "opted_out_by": by}, where=where)
+        insert.on_conflict_do_update(
+            index_elements=["phone_id", "line_id"], set_={"opted_out_at": turn.now, "opted_out_by": by}, where=where
+        )
     )
 
 
@@ -271,10 +305,18 @@ def forget_person(turn: Turn) -> dict[str, Any]:
     person_id, phone_id = turn.person_id, turn.phone_id
     memberships = turn.session.scalars(sa.select(Membership.id).where(Membership.person_id == person_id)).all()
     turn.session.execute(
-        sa.update(Outbound).where(Outbound.person_id == person_id, Outbound.state.in_(("held", "queued", "claimed"))).values(state="stopped", reason="forgotten")
+        sa.update(Outbound)
+        .where(Outbound.person_id == person_id, Outbound.state.in_(("held", "queued", "claimed")))
+        .values(state="stopped", reason="forgotten")
     )
-    turn.session.execute(sa.update(Outbound).where(Outbound.person_id == person_id).values(body=None, phone_id=None, person_id=None, membership_id=None, asked_at=None))
-    turn.session.execute(sa.update(Inbound).where(Inbound.person_id == person_id).values(body=None, answer=None, phone_id=None, person_id=None))
+    turn.session.execute(
+        sa.update(Outbound)
+        .where(Outbound.person_id == person_id)
+        .values(body=None, phone_id=None, person_id=None, membership_id=None, asked_at=None)
+    )
+    turn.session.execute(
+        sa.update(Inbound).where(Inbound.person_id == person_id).values(body=None, answer=None, phone_id=None, person_id=None)
+    )
     turn.session.execute(sa.update(Note).where(Note.membership_id.in_(memberships)).values(body=None, state="answered"))
     turn.session.execute(sa.delete(PeerRequest).where(PeerRequest.membership_id.in_(memberships)))
     turn.session.execute(sa.delete(Person).where(Person.id == person_id))
@@ -284,7 +326,9 @@ def forget_person(turn: Turn) -> dict[str, Any]:
     if others is not None:
         turn.session.execute(sa.update(Phone).where(Phone.id == phone_id).values(current_person_id=others))
     else:
-        stopped = turn.session.scalar(sa.select(PhoneLine.id).where(PhoneLine.phone_id == phone_id, PhoneLine.opted_out_at.is_not(None)).limit(1))
+        stopped = turn.session.scalar(
+            sa.select(PhoneLine.id).where(PhoneLine.phone_id == phone_id, PhoneLine.opted_out_at.is_not(None)).limit(1)
+        )
         if stopped is None:
             turn.session.execute(sa.delete(Phone).where(Phone.id == phone_id))
         else:

@@ -16,7 +16,13 @@ from bot.languages.content import render_check_in
 from models import Broadcast, CheckIn, Membership, Note, PeerRequest
 
 
-@action(outcomes=[{"text": "Sangha: how are you today, from 1 (rough) to 5 (great)?", "supporters": True}, {"text": "Sangha: how are you today, from 1 (rough) to 5 (great)?", "supporters": False}], reads=True)
+@action(
+    outcomes=[
+        {"text": "Sangha: how are you today, from 1 (rough) to 5 (great)?", "supporters": True},
+        {"text": "Sangha: how are you today, from 1 (rough) to 5 (great)?", "supporters": False},
+    ],
+    reads=True,
+)
 def read_check_in(turn: Turn, broadcast_id: int | None = None) -> dict[str, Any]:
     """How the question reads for the speaker, and whether anybody could be told that she would like to talk."""
     here = turn.here
@@ -25,7 +31,10 @@ def read_check_in(turn: Turn, broadcast_id: int | None = None) -> dict[str, Any]
         here = next((belonging for belonging in turn.belongings if belonging.collective_id == collective_id), None)
     if here is None:
         return {"text": "", "supporters": False}
-    return {"text": render_check_in(turn.language, here.collective), "supporters": bool(those_with_role(turn, here.collective_id, ["supporter"]))}
+    return {
+        "text": render_check_in(turn.language, here.collective),
+        "supporters": bool(those_with_role(turn, here.collective_id, ["supporter"])),
+    }
 
 
 @action()
@@ -45,7 +54,9 @@ def tell_supporters(turn: Turn, time: str) -> dict[str, Any]:
     here = turn.member()
     number = take_number(turn.session, here.collective_id)
     turn.session.add(
-        PeerRequest(collective_id=here.collective_id, number=number, membership_id=here.membership_id, good_time=str(time), created_at=turn.now)
+        PeerRequest(
+            collective_id=here.collective_id, number=number, membership_id=here.membership_id, good_time=str(time), created_at=turn.now
+        )
     )
     told = 0
     for supporter in those_with_role(turn, here.collective_id, ["supporter"]):
@@ -129,7 +140,9 @@ def reply_to_note(turn: Turn, written: str) -> dict[str, Any]:
     if to is None:
         return {"sent": False, "number": number}
     # An answer within the hour is still part of her own talk; later it waits for her morning like any other text.
-    sent = write_to(turn, to, "{collective}: {words}", kind="relay", unprompted=not urgent, collective=here.collective, words=rest.strip()[:600])
+    sent = write_to(
+        turn, to, "{collective}: {words}", kind="relay", unprompted=not urgent, collective=here.collective, words=rest.strip()[:600]
+    )
     return {"sent": sent is not None, "number": number}
 
 
@@ -138,7 +151,9 @@ def _who_wrote(turn: Turn, number: int, roles: frozenset[str], collective_id: in
     if note is not None and ("organizer" in roles or note.kind == "sos"):
         note.state, note.answered_at = "answered", turn.now
         return note.membership_id, note.kind == "sos" or (turn.now - note.created_at).total_seconds() < 3600
-    request = turn.session.scalars(sa.select(PeerRequest).where(PeerRequest.collective_id == collective_id, PeerRequest.number == number)).one_or_none()
+    request = turn.session.scalars(
+        sa.select(PeerRequest).where(PeerRequest.collective_id == collective_id, PeerRequest.number == number)
+    ).one_or_none()
     if request is not None and "supporter" in roles:
         return request.membership_id, False
     return None, False

@@ -35,7 +35,9 @@ def keep_rsvp(turn: Turn, broadcast_id: int, answer: str) -> dict[str, Any]:
     if broadcast.alert_id is None or (broadcast.expires_at is not None and broadcast.expires_at <= turn.now):
         return {"kept": False, "yes": 0}
     values = {"answer": answer, "answered_at": turn.now}
-    insert = sqlite_or_postgres_insert(turn.deployment.store, Rsvp.__table__).values(alert_id=broadcast.alert_id, membership_id=turn.member().membership_id, **values)
+    insert = sqlite_or_postgres_insert(turn.deployment.store, Rsvp.__table__).values(
+        alert_id=broadcast.alert_id, membership_id=turn.member().membership_id, **values
+    )
     turn.session.execute(insert.on_conflict_do_update(index_elements=["alert_id", "membership_id"], set_=values))
     yes = turn.session.scalar(sa.select(sa.func.count()).where(Rsvp.alert_id == broadcast.alert_id, Rsvp.answer == "yes"))
     return {"kept": True, "yes": int(yes or 0)}
@@ -57,7 +59,9 @@ def read_headcount(turn: Turn) -> dict[str, Any]:
     alert = None
     last_alert = turn.session.scalars(newest.where(Broadcast.kind == "alert", Broadcast.state.not_in((DRAFT, STOPPED)))).first()
     if last_alert is not None:
-        rows = turn.session.execute(sa.select(Rsvp.answer, sa.func.count()).where(Rsvp.alert_id == last_alert.alert_id).group_by(Rsvp.answer)).all()
+        rows = turn.session.execute(
+            sa.select(Rsvp.answer, sa.func.count()).where(Rsvp.alert_id == last_alert.alert_id).group_by(Rsvp.answer)
+        ).all()
         counts: dict[str, int] = {row[0]: row[1] for row in rows}
         alert = {"number": last_alert.number} | {answer: counts.get(answer, 0) for answer in ("yes", "maybe", "no")}
     sending = None
@@ -67,5 +71,3 @@ def read_headcount(turn: Turn) -> dict[str, Any]:
         gone = sum(status["counts"][state] for state in ("accepted", "sent", "delivered", "undelivered"))
         sending = {"number": last.number, "sent": gone, "total": status["total"], "state": status["state"]}
     return {"alert": alert, "sending": sending}
-
-

@@ -29,7 +29,10 @@ def read_about(turn: Turn) -> dict[str, Any]:
         ids = [belonging.collective_id for belonging in turn.belongings]
     else:
         rows = turn.session.execute(
-            sa.select(Collective.id, Collective.name).where(Collective.id.in_(turn.line.collective_ids), Collective.public).order_by(Collective.id).limit(3)
+            sa.select(Collective.id, Collective.name)
+            .where(Collective.id.in_(turn.line.collective_ids), Collective.public)
+            .order_by(Collective.id)
+            .limit(3)
         ).all()
         ids, names = [row.id for row in rows], [row.name for row in rows]
     if not names:
@@ -38,16 +41,30 @@ def read_about(turn: Turn) -> dict[str, Any]:
     return {"known": True, "collective": ", ".join(names)[:60], "about": (about or "").rstrip("."), "several": len(names) > 1}
 
 
-@action(outcomes=[{"name": "Asha", "language": "en", "collectives": "Sangha", "since": "3 May"}, {"name": "", "language": "hi", "collectives": "Sangha", "since": "3 May"}], reads=True)
+@action(
+    outcomes=[
+        {"name": "Asha", "language": "en", "collectives": "Sangha", "since": "3 May"},
+        {"name": "", "language": "hi", "collectives": "Sangha", "since": "3 May"},
+    ],
+    reads=True,
+)
 def read_me(turn: Turn) -> dict[str, Any]:
     """What is held on the speaker, without what others could misuse if they hold her phone."""
     person = turn.session.get_one(Person, turn.person_id)
     joined = turn.session.scalar(sa.select(sa.func.min(Membership.joined_at)).where(Membership.person_id == person.id))
     since = say_day(joined.astimezone(turn.local_now.tzinfo).date(), turn.language) if joined else ""
-    return {"name": person.name or "", "language": turn.language, "collectives": ", ".join(b.collective for b in turn.belongings)[:60], "since": since}
+    return {
+        "name": person.name or "",
+        "language": turn.language,
+        "collectives": ", ".join(b.collective for b in turn.belongings)[:60],
+        "since": since,
+    }
 
 
-@action(outcomes=[{"organizer": False, "supporter": False}, {"organizer": True, "supporter": False}, {"organizer": False, "supporter": True}], reads=True)
+@action(
+    outcomes=[{"organizer": False, "supporter": False}, {"organizer": True, "supporter": False}, {"organizer": False, "supporter": True}],
+    reads=True,
+)
 def read_roles(turn: Turn) -> dict[str, Any]:
     """Which parts of the menu are hers."""
     roles = {role for belonging in turn.belongings for role in belonging.roles}
@@ -59,7 +76,10 @@ def read_asked(turn: Turn, asked: list[int]) -> list[dict[str, Any]]:
     """The asking messages that one answer could belong to, named so that care is never told apart."""
     rows = turn.session.execute(sa.select(Outbound.id, Outbound.asks).where(Outbound.id.in_(asked))).all()
     kinds = [KINDS.get(row.asks, "the other question") for row in rows]
-    return [{"id": row.id, "name": kind if kinds.count(kind) == 1 else f"{kind} {index}"} for index, (row, kind) in enumerate(zip(rows, kinds, strict=True), 1)]
+    return [
+        {"id": row.id, "name": kind if kinds.count(kind) == 1 else f"{kind} {index}"}
+        for index, (row, kind) in enumerate(zip(rows, kinds, strict=True), 1)
+    ]
 
 
 @action(outcomes=[[{"id": 1, "name": "Sangha"}, {"id": 2, "name": "Tenants"}]], reads=True)

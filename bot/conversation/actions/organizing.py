@@ -11,7 +11,15 @@ import sqlalchemy as sa
 from bot.conversation.actions.acting import action
 from bot.conversation.actions.reaching import those_with_role, write_to
 from bot.conversation.turn import Turn
-from bot.delivery.broadcasts import add_text, approve_broadcast, draft_broadcast, hold_broadcast, preview_broadcast, refuse_reason, release_broadcast
+from bot.delivery.broadcasts import (
+    add_text,
+    approve_broadcast,
+    draft_broadcast,
+    hold_broadcast,
+    preview_broadcast,
+    refuse_reason,
+    release_broadcast,
+)
 from bot.languages import count_words, words
 from models import Alert, Audit, Broadcast, Poll, SecondFactor
 from models.broadcasts import DONE, DRAFT, HELD, STOPPED
@@ -27,7 +35,10 @@ _PREVIEWS = (
     {"number": 47, "people": "214 people", "segments": 1, "fallback": "Hindi 12", "held": 83, "refused": None},
     {"number": 47, "people": "0 people", "segments": 1, "fallback": "", "held": 0, "refused": "nobody"},
     {"number": 47, "people": "214 people", "segments": 11, "fallback": "", "held": 0, "refused": "too_long"},
-    *({"number": 47, "people": "214 people", "segments": 1, "fallback": "", "held": 0, "refused": why} for why in ("no_words", "no_line", "one_way", "too_late")),
+    *(
+        {"number": 47, "people": "214 people", "segments": 1, "fallback": "", "held": 0, "refused": why}
+        for why in ("no_words", "no_line", "one_way", "too_late")
+    ),
 )
 
 LANGUAGE_NAMES = {"en": "English", "es": "Spanish", "hi": "Hindi", "hi-Latn": "Hindi in Latin letters"}
@@ -74,14 +85,24 @@ def _drafted(turn: Turn, broadcast: Broadcast, body: str) -> dict[str, Any]:
 def _audit(turn: Turn, act: str, broadcast: Broadcast) -> None:
     """Every power leaves a trace: who did what, never its words."""
     here = turn.member()
-    turn.session.add(Audit(collective_id=here.collective_id, membership_id=here.membership_id, act=act, subject=f"broadcast {broadcast.number}", at=turn.now))
+    turn.session.add(
+        Audit(
+            collective_id=here.collective_id,
+            membership_id=here.membership_id,
+            act=act,
+            subject=f"broadcast {broadcast.number}",
+            at=turn.now,
+        )
+    )
 
 
 @action(outcomes=_PREVIEWS)
 def draft_notice(turn: Turn, text: str) -> dict[str, Any]:
     """Draft a notice in the organizer's language. Gives number, people (in words), segments, fallback, held, refused (a reason or None)."""
     here = turn.member()
-    broadcast = draft_broadcast(turn.session, turn.now, here.collective_id, "notice", {turn.language: text.strip()}, author_id=here.membership_id)
+    broadcast = draft_broadcast(
+        turn.session, turn.now, here.collective_id, "notice", {turn.language: text.strip()}, author_id=here.membership_id
+    )
     return _drafted(turn, broadcast, text.strip())
 
 
@@ -92,7 +113,9 @@ def draft_alert(turn: Turn, text: str) -> dict[str, Any]:
     alert = Alert(collective_id=here.collective_id, created_at=turn.now)
     turn.session.add(alert)
     turn.session.flush()
-    broadcast = draft_broadcast(turn.session, turn.now, here.collective_id, "alert", {turn.language: text.strip()}, author_id=here.membership_id, alert_id=alert.id)
+    broadcast = draft_broadcast(
+        turn.session, turn.now, here.collective_id, "alert", {turn.language: text.strip()}, author_id=here.membership_id, alert_id=alert.id
+    )
     # A rally notice after the rally sends people to an empty square.
     broadcast.expires_at = turn.now + ALERT_LASTS
     return _drafted(turn, broadcast, text.strip())
@@ -110,7 +133,14 @@ def draft_poll(turn: Turn, text: str) -> dict[str, Any]:
     turn.session.add(poll)
     turn.session.flush()
     broadcast = draft_broadcast(
-        turn.session, turn.now, here.collective_id, "poll", {turn.language: question}, options={turn.language: options}, author_id=here.membership_id, poll_id=poll.id
+        turn.session,
+        turn.now,
+        here.collective_id,
+        "poll",
+        {turn.language: question},
+        options={turn.language: options},
+        author_id=here.membership_id,
+        poll_id=poll.id,
     )
     return _drafted(turn, broadcast, f"{question} {' / '.join(options)}")
 
@@ -133,7 +163,9 @@ def newest_draft(turn: Turn) -> Broadcast | None:
     here = turn.here
     if here is None:
         return None
-    drafts = sa.select(Broadcast).where(Broadcast.author_id == here.membership_id, Broadcast.state == DRAFT, Broadcast.created_at > turn.now - DRAFT_LASTS)
+    drafts = sa.select(Broadcast).where(
+        Broadcast.author_id == here.membership_id, Broadcast.state == DRAFT, Broadcast.created_at > turn.now - DRAFT_LASTS
+    )
     return turn.session.scalars(drafts.order_by(Broadcast.id.desc()).limit(1)).first()
 
 
@@ -154,7 +186,15 @@ def add_language(turn: Turn, language: str, text: str) -> dict[str, Any]:
     return _drafted(turn, draft, text.strip())
 
 
-@action(outcomes=[{"sent": True, "number": 47, "why": ""}, *({"sent": False, "number": 47, "why": why} for why in ("no_draft", "no_code", "no_factor", "wrong_code", "locked", "refused", "held"))])
+@action(
+    outcomes=[
+        {"sent": True, "number": 47, "why": ""},
+        *(
+            {"sent": False, "number": 47, "why": why}
+            for why in ("no_draft", "no_code", "no_factor", "wrong_code", "locked", "refused", "held")
+        ),
+    ]
+)
 def send_with_code(turn: Turn, code: str | None) -> dict[str, Any]:
     """SEND 123456: the newest own draft leaves, if the one-time code is right. Each code works once; five wrong ones lock it for a while."""
     here = turn.member()
@@ -186,7 +226,9 @@ def send_with_code(turn: Turn, code: str | None) -> dict[str, Any]:
 def _matching_step(secret: str, code: str, now: int) -> int | None:
     """The 30-second step whose code this is, the one before and after allowed for slow texts and slow clocks (RFC 6238, 5.2)."""
     totp = pyotp.TOTP(secret)
-    return next((step for step in (now // 30 + drift for drift in (0, -1, 1)) if pyotp.utils.strings_equal(totp.generate_otp(step), code)), None)
+    return next(
+        (step for step in (now // 30 + drift for drift in (0, -1, 1)) if pyotp.utils.strings_equal(totp.generate_otp(step), code)), None
+    )
 
 
 def _approve(turn: Turn, draft: Broadcast, how: str) -> dict[str, Any]:
@@ -198,12 +240,21 @@ def _approve(turn: Turn, draft: Broadcast, how: str) -> dict[str, Any]:
     return {"sent": True, "number": draft.number, "why": ""}
 
 
-@action(outcomes=[{"sent": True, "number": 47, "why": ""}, *({"sent": False, "number": 47, "why": why} for why in ("own", "gone", "refused", "holder"))])
+@action(
+    outcomes=[
+        {"sent": True, "number": 47, "why": ""},
+        *({"sent": False, "number": 47, "why": why} for why in ("own", "gone", "refused", "holder")),
+    ]
+)
 def approve_by_other(turn: Turn, number: str) -> dict[str, Any]:
     """OK 47: another organizer's word lets a draft leave, or releases what somebody else held."""
     here = turn.member()
     broadcast = _by_number(turn, number)
-    if broadcast is None or broadcast.state not in (DRAFT, HELD) or (broadcast.state == DRAFT and broadcast.created_at <= turn.now - DRAFT_LASTS):
+    if (
+        broadcast is None
+        or broadcast.state not in (DRAFT, HELD)
+        or (broadcast.state == DRAFT and broadcast.created_at <= turn.now - DRAFT_LASTS)
+    ):
         return {"sent": False, "number": _digits(number), "why": "gone"}
     if broadcast.state == DRAFT and _same_phone(turn, broadcast.author_id):
         return {"sent": False, "number": broadcast.number, "why": "own"}
@@ -226,7 +277,12 @@ def _same_phone(turn: Turn, membership_id: int | None) -> bool:
 
     if membership_id is None:
         return False
-    return turn.session.scalar(sa.select(Person.phone_id).join(Membership, Membership.person_id == Person.id).where(Membership.id == membership_id)) == turn.phone_id
+    return (
+        turn.session.scalar(
+            sa.select(Person.phone_id).join(Membership, Membership.person_id == Person.id).where(Membership.id == membership_id)
+        )
+        == turn.phone_id
+    )
 
 
 @action(outcomes=[{"held": True, "number": 47}, {"held": False, "number": 47}])
@@ -244,7 +300,9 @@ def hold(turn: Turn, number: str | None = None) -> dict[str, Any]:
 
 
 def _newest_unsent(turn: Turn) -> Broadcast | None:
-    unsent = sa.select(Broadcast).where(Broadcast.collective_id == turn.member().collective_id, Broadcast.state.not_in((DONE, STOPPED, HELD)))
+    unsent = sa.select(Broadcast).where(
+        Broadcast.collective_id == turn.member().collective_id, Broadcast.state.not_in((DONE, STOPPED, HELD))
+    )
     return turn.session.scalars(unsent.order_by(Broadcast.id.desc()).limit(1)).first()
 
 
@@ -262,4 +320,3 @@ def _digits(text: str) -> int:
 def has_draft(turn: Turn) -> bool:
     """Whether the speaker has a fresh draft (HI … is Hindi only then; else it is a greeting)."""
     return newest_draft(turn) is not None
-

@@ -28,7 +28,12 @@ def words_for(session: Session, broadcast_id: int, language: str, fallback: str)
 
 @action(
     outcomes=[
-        {"open": True, "text": "Where do we meet?\nA Park\nB School\nReply with a letter.", "options": {"A": "Park", "B": "School"}, "mine": None},
+        {
+            "open": True,
+            "text": "Where do we meet?\nA Park\nB School\nReply with a letter.",
+            "options": {"A": "Park", "B": "School"},
+            "mine": None,
+        },
         {"open": False},
     ],
     reads=True,
@@ -36,7 +41,9 @@ def words_for(session: Session, broadcast_id: int, language: str, fallback: str)
 def read_poll(turn: Turn, broadcast_id: int) -> dict[str, Any]:
     """A poll as the speaker reads it: its words, its options by letter, her vote so far; open: whether votes still count."""
     row = turn.session.execute(
-        sa.select(Poll, Broadcast.collective_id, Broadcast.state).join(Broadcast, Broadcast.poll_id == Poll.id).where(Broadcast.id == broadcast_id)
+        sa.select(Poll, Broadcast.collective_id, Broadcast.state)
+        .join(Broadcast, Broadcast.poll_id == Poll.id)
+        .where(Broadcast.id == broadcast_id)
     ).first()
     if row is None or not is_open(row.Poll, turn.now) or row.state in (DRAFT, STOPPED):
         return {"open": False}
@@ -58,7 +65,13 @@ def is_open(poll: Poll, now: datetime) -> bool:
     return poll.closed_at is None and (poll.closes_at is None or poll.closes_at > now)
 
 
-@action(outcomes=[{"counted": True, "changed": False, "closes": "Sat 3 May, 6:00 pm"}, {"counted": True, "changed": True, "closes": ""}, {"counted": False}])
+@action(
+    outcomes=[
+        {"counted": True, "changed": False, "closes": "Sat 3 May, 6:00 pm"},
+        {"counted": True, "changed": True, "closes": ""},
+        {"counted": False},
+    ]
+)
 def cast_ballot(turn: Turn, broadcast_id: int, letter: str) -> dict[str, Any]:
     """Count the vote if the poll is still open at this moment. Gives counted, changed (it replaced another vote), closes (in words)."""
     poll = turn.session.scalars(sa.select(Poll).join(Broadcast, Broadcast.poll_id == Poll.id).where(Broadcast.id == broadcast_id)).one()
@@ -69,25 +82,38 @@ def cast_ballot(turn: Turn, broadcast_id: int, letter: str) -> dict[str, Any]:
     key = {"poll_id": poll.id, "membership_id": here.membership_id}
     before = turn.session.scalar(sa.select(Ballot.choice).filter_by(**key))
     insert = sqlite_or_postgres_insert(turn.deployment.store, Ballot.__table__).values(**key, choice=choice, cast_at=turn.now)
-    turn.session.execute(insert.on_conflict_do_update(index_elements=["poll_id", "membership_id"], set_={"choice": choice, "cast_at": turn.now}))
+    turn.session.execute(
+        insert.on_conflict_do_update(index_elements=["poll_id", "membership_id"], set_={"choice": choice, "cast_at": turn.now})
+    )
     closes = say_day(poll.closes_at.astimezone(turn.local_now.tzinfo), turn.language) if poll.closes_at else ""
     return {"counted": True, "changed": before is not None and before != choice, "closes": closes}
 
 
-@action(outcomes=[[], [{"id": 1, "question": "Where do we meet?"}], [{"id": 1, "question": "Where do we meet?"}, {"id": 2, "question": "Which day?"}]], reads=True)
+@action(
+    outcomes=[
+        [],
+        [{"id": 1, "question": "Where do we meet?"}],
+        [{"id": 1, "question": "Where do we meet?"}, {"id": 2, "question": "Which day?"}],
+    ],
+    reads=True,
+)
 def read_open_polls(turn: Turn) -> list[dict[str, Any]]:
     """The open polls of the speaker's collectives on this line, newest first, at most six."""
     ids = [belonging.collective_id for belonging in turn.belongings]
     rows = turn.session.execute(
         sa.select(Broadcast.id, Broadcast.collective_id, Poll)
         .join(Poll, Poll.id == Broadcast.poll_id)
-        .where(Broadcast.kind == "poll", Broadcast.collective_id.in_(ids), Poll.closed_at.is_(None), Broadcast.state.not_in((DRAFT, STOPPED)))
+        .where(
+            Broadcast.kind == "poll", Broadcast.collective_id.in_(ids), Poll.closed_at.is_(None), Broadcast.state.not_in((DRAFT, STOPPED))
+        )
         .order_by(Broadcast.id.desc())
         .limit(6)
     ).all()
     languages = {belonging.collective_id: belonging.language for belonging in turn.belongings}
     found = [row for row in rows if is_open(row.Poll, turn.now)]
-    return [{"id": row.id, "question": words_for(turn.session, row.id, turn.language, languages[row.collective_id]).body[:60]} for row in found]
+    return [
+        {"id": row.id, "question": words_for(turn.session, row.id, turn.language, languages[row.collective_id]).body[:60]} for row in found
+    ]
 
 
 @action(outcomes=[{"closed": True}, {"closed": False}])
@@ -96,14 +122,21 @@ def close_poll_now(turn: Turn, number: str | None = None) -> dict[str, Any]:
     here = turn.member()
     digits = "".join(character for character in number or "" if character.isdigit())
     polls = sa.select(Poll.id).join(Broadcast, Broadcast.poll_id == Poll.id)
-    polls = polls.where(Broadcast.collective_id == here.collective_id, Poll.closed_at.is_(None), Broadcast.kind == "poll", Broadcast.state.not_in((DRAFT, STOPPED)))
+    polls = polls.where(
+        Broadcast.collective_id == here.collective_id,
+        Poll.closed_at.is_(None),
+        Broadcast.kind == "poll",
+        Broadcast.state.not_in((DRAFT, STOPPED)),
+    )
     if digits:
         polls = polls.where(Broadcast.number == int(digits[:9]))
     poll_id = turn.session.scalars(polls.order_by(Broadcast.id.desc()).limit(1)).first()
     if poll_id is None:
         return {"closed": False}
     close_poll(turn.deployment, turn.session, poll_id, turn.now)
-    turn.session.add(Audit(collective_id=here.collective_id, membership_id=here.membership_id, act="poll closed", subject=f"poll {poll_id}", at=turn.now))
+    turn.session.add(
+        Audit(collective_id=here.collective_id, membership_id=here.membership_id, act="poll closed", subject=f"poll {poll_id}", at=turn.now)
+    )
     turn.rings = True
     return {"closed": True}
 
