@@ -26,7 +26,7 @@ def notes() -> Flow:
         yield Say("Answer so: REPLY {number} and your words.", {"number": found["notes"][0]["number"]})
 
 
-def reply(written: str) -> Flow:
+def reply(written: str = "") -> Flow:
     """REPLY 7 We meet at six."""
     sent = yield Do("reply", reply_to_note, {"written": written})
     if sent["sent"]:

@@ -40,13 +40,16 @@ def send(written: str | None = None) -> Flow:
     yield from preview(draft)
 
 
-def alert(written: str) -> Flow:
+def alert(written: str | None = None) -> Flow:
     """ALERT Rally today 10am Gandhi Chowk."""
+    if written is None:
+        yield Say("Write an alert so: ALERT Rally today 10am Gandhi Chowk")
+        return
     draft = yield Do("draft", draft_alert, {"text": written})
     yield from preview(draft)
 
 
-def new_poll(written: str) -> Flow:
+def new_poll(written: str = "") -> Flow:
     """POLL Where do we meet? / Park / School."""
     draft = yield Do("draft", draft_poll, {"text": written})
     yield from preview(draft)

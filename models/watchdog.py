@@ -1,62 +1,78 @@
 """A database that hangs must not hang the webhook.
 
 A server that is stopped, or a network that swallows packets, answers nothing, and statement_timeout runs on the server. So one
-thread watches the transactions in progress, and shuts the socket of one that is overdue: libpq then reports a lost connection.
+thread watches who is waiting for the server, and shuts the socket of whoever waits too long: libpq then reports a lost connection.
+Only waiting counts: a long import whose statements are each answered in time is left alone.
 """
 
 from __future__ import annotations
 
-import itertools
 import os
 import socket
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import sqlalchemy as sa
 
+_LOOK_EVERY_SECONDS = 0.5
+
 
 class Watchdog:
-    """Ends transactions that wait for the server longer than ``seconds``."""
+    """Ends waits for the server that last longer than ``seconds`` (and half a second at most)."""
 
     def __init__(self, seconds: float) -> None:
         self.seconds = seconds
-        self._watched: dict[int, tuple[float, Any]] = {}
-        self._numbers = itertools.count()
+        self._waiting: dict[int, tuple[float, Any]] = {}
+        self._starting = threading.Lock()
         self._stopped = threading.Event()
-        self._thread: threading.Thread | None = None
         self._pid = 0
 
-    @contextmanager
-    def watch(self, connection: sa.Connection, seconds: float | None = None) -> Iterator[None]:
-        """Watch what happens on ``connection`` inside the block."""
-        self._run()
-        number = next(self._numbers)
-        self._watched[number] = (time.monotonic() + (seconds or self.seconds), connection.connection.driver_connection)
-        try:
-            yield
-        finally:
-            self._watched.pop(number, None)
+    def attach(self, engine: sa.Engine) -> None:
+        """Watch every statement, commit and rollback on ``engine``'s psycopg connections."""
 
-    def _run(self) -> None:
-        # Threads do not survive a fork (gunicorn's workers): start again in the child.
+        def executes(_connection: Any, cursor: Any, *_: Any) -> None:
+            self._waits(cursor.connection)
+
+        def executed(_connection: Any, cursor: Any, *_: Any) -> None:
+            self._waiting.pop(id(cursor.connection), None)
+
+        def ends(connection: sa.Connection) -> None:
+            self._waits(connection.connection.driver_connection)
+
+        def is_back(driver: Any, _record: Any) -> None:
+            self._waiting.pop(id(driver), None)
+
+        sa.event.listen(engine, "before_cursor_execute", executes)
+        sa.event.listen(engine, "after_cursor_execute", executed)
+        # These two come before the server is asked; the connection is back in the pool when it has answered.
+        sa.event.listen(engine, "commit", ends)
+        sa.event.listen(engine, "rollback", ends)
+        sa.event.listen(engine, "checkin", is_back)
+
+    def _waits(self, driver: Any) -> None:
         if self._pid != os.getpid():
-            self._pid = os.getpid()
-            self._watched.clear()
-            self._thread = threading.Thread(target=self._look_after, name="database watchdog", daemon=True)
-            self._thread.start()
+            self._start()
+        self._waiting[id(driver)] = (time.monotonic() + self.seconds, driver)
+
+    def _start(self) -> None:
+        # Threads do not survive a fork (gunicorn's workers): start again in the child.
+        with self._starting:
+            if self._pid != os.getpid():
+                self._waiting.clear()
+                threading.Thread(target=self._look_after, name="database watchdog", daemon=True).start()
+                self._pid = os.getpid()
 
     def _look_after(self) -> None:
-        while not self._stopped.wait(0.5):
+        while not self._stopped.wait(_LOOK_EVERY_SECONDS):
             now = time.monotonic()
-            for number, (deadline, driver) in list(self._watched.items()):
-                if now > deadline:
-                    self._watched.pop(number, None)
-                    shut(driver)
+            for key, waits in list(self._waiting.items()):
+                if now > waits[0] and self._waiting.get(key) is waits:
+                    self._waiting.pop(key, None)
+                    shut(waits[1])
 
     def stop(self) -> None:
+        """End the thread: the store is closed."""
         self._stopped.set()
 
 

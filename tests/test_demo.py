@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 
 from bot.demo.__main__ import answers
-from tests.test_demo_processes import PROJECT, gone, wait_for
+from tests.test_demo_processes import PROJECT, gone
+from tests.waiting import wait_for
 
 pytestmark = [pytest.mark.skipif(sys.platform != "linux", reason="looks for what is left in /proc"), pytest.mark.xdist_group("demo")]
 

@@ -8,8 +8,6 @@ import socket
 import stat
 import subprocess
 import sys
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -25,6 +23,7 @@ PROJECT = Path(__file__).resolve().parents[1]
 # A stand-in for web or worker: says it is ready, notes when SIGTERM came, and goes.
 POLITE = """
 import signal, sys, time
+from tests.waiting import wait_for
 name, notes = sys.argv[1:]
 def leave(*_):
     with open(notes, "a") as file:
@@ -44,13 +43,6 @@ child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
 print("ready", child.pid, flush=True)
 time.sleep(600)
 """
-
-
-def wait_for(condition: Callable[[], bool], what: str, seconds: float = 20) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, f"waited {seconds} s in vain: {what}"
-        time.sleep(0.02)
 
 
 def gone(pid: int) -> bool:

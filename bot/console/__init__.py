@@ -9,6 +9,7 @@ from flask import Blueprint, Response, current_app, render_template
 from sqlalchemy.orm import Session
 
 from bot.deployment import Deployment
+from bot.doors import open_to_all
 from bot.health.checks import DATABASE_ERRORS, check_database, count_workers, redis_answers
 from models import Broadcast, Collective, CollectiveLine, Inbound, Line, Membership, Outbound
 from models.broadcasts import SENDING
@@ -47,6 +48,7 @@ def close_the_windows(response: Response) -> Response:
 
 
 @blueprint.get("/")
+@open_to_all("counts only, until organizers can log in")
 def status() -> str:
     """What runs, counts without content, and how to send the first broadcast by text."""
     deployment: Deployment = current_app.extensions["chorus"]

@@ -14,7 +14,7 @@ import sqlalchemy as sa
 
 from bot.conversation.engine import first_question
 from bot.conversation.steps import Choice, NotUnderstood, Question, Scale
-from bot.conversation.talk import acting, begin, hearing_of
+from bot.conversation.talk import acting, begin, hearing_of, on_the_floor
 from bot.conversation.turn import Turn
 from models import Outbound
 
@@ -93,6 +93,14 @@ def answer_candidate(turn: Turn, text: str, candidate: Candidate) -> list[str]:
     """Begin the conversation that ``candidate`` asked for, with ``text`` as its first answer."""
     turn.here = next(belonging for belonging in turn.belongings if belonging.membership_id == candidate.membership_id)
     return begin(turn, turn.flows[candidate.flow], candidate.arguments, text=text, outbound_id=candidate.outbound_id)
+
+
+def may_be_care(turn: Turn) -> bool:
+    """Whether what she writes now may answer a question of care: one is open, or was sent to her within a day."""
+    open_question = on_the_floor(turn)
+    asked = turn.session.execute(_asking, {"person": turn.person_id, "since": turn.now - IN_FLIGHT}).all()
+    flows = [open_question.flow] if open_question is not None else []
+    return any(turn.flows[flow].private for flow in [*flows, *(row.asks for row in asked)] if flow in turn.flows)
 
 
 def find_candidate(turn: Turn, outbound_id: int) -> Candidate | None:

@@ -35,7 +35,16 @@ _open = (
         _table.c.collective_id,
         _table.c.last_heard_at,
     )
-    .where(_table.c.person_id == sa.bindparam("person"), _table.c.state == "open", _table.c.last_heard_at > sa.bindparam("since"))
+    .where(
+        _table.c.person_id == sa.bindparam("person"),
+        _table.c.state == "open",
+        _table.c.last_heard_at > sa.bindparam("since"),
+        # What one collective asked is never answered on the number of another.
+        sa.or_(
+            _table.c.collective_id.in_(sa.bindparam("mine", expanding=True)),
+            sa.and_(_table.c.collective_id.is_(None), _table.c.line_id == sa.bindparam("line")),
+        ),
+    )
     .order_by(_table.c.id.desc())
     .limit(1)
 )
@@ -48,7 +57,9 @@ def on_the_floor(turn: Turn, *, idle: bool = True) -> Any:
     """The row of the conversation whose question is open, or None. ``idle`` False counts one that is a day old too."""
     if turn.person_id is None:
         return None
-    return turn.session.execute(_open, {"person": turn.person_id, "since": turn.now - (IDLE if idle else 30 * IDLE)}).first()
+    since = turn.now - (IDLE if idle else 30 * IDLE)
+    mine = [belonging.collective_id for belonging in turn.belongings]
+    return turn.session.execute(_open, {"person": turn.person_id, "since": since, "mine": mine, "line": turn.line.id}).first()
 
 
 def hearing_of(turn: Turn, *, digits: bool = True) -> Hearing:

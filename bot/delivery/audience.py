@@ -27,8 +27,12 @@ p: Any = Person.__table__.alias("p")
 ph: Any = Phone.__table__.alias("ph")
 _pl: Any = PhoneLine.__table__.alias("pl")
 _l: Any = Line.__table__.alias("l")
-_gm: Any = GroupMember.__table__.alias("gm")
+_gm: Any = GroupMember.__table__
 _null_moment: Any = sa.null().cast(Moment)
+
+
+def _in_group(membership_id: Any, group_id: int) -> Any:
+    return membership_id.in_(sa.select(_gm.c.membership_id).where(_gm.c.group_id == group_id))
 
 
 @dataclass(frozen=True)
@@ -45,28 +49,27 @@ class Audience:
     def members(self) -> sa.Select[Any]:
         """Memberships (alias ``m``) joined with people and phones: active, in the group, each phone once."""
         broadcast = self.broadcast
-        other, others_person = Membership.__table__.alias("m2"), Person.__table__.alias("p2")
+        other, sister = Membership.__table__.alias("m2"), Person.__table__.alias("p2")
         # Two sisters on one phone get one text: the one who holds it now, else the one who joined first.
         better = (
             sa.select(sa.literal(1))
-            .select_from(others_person.join(other, other.c.person_id == others_person.c.id))
+            .select_from(sister.join(other, other.c.person_id == sister.c.id))
             .where(
-                others_person.c.phone_id == p.c.phone_id,
+                sister.c.phone_id == p.c.phone_id,
                 other.c.collective_id == broadcast.collective_id,
                 other.c.state == "active",
                 other.c.id != m.c.id,
-                sa.or_(others_person.c.id == ph.c.current_person_id, other.c.id < m.c.id),
+                sa.or_(sister.c.id == ph.c.current_person_id, other.c.id < m.c.id),
             )
         )
         query = sa.select().select_from(m.join(p, p.c.id == m.c.person_id).join(ph, ph.c.id == p.c.phone_id))
         query = query.where(m.c.collective_id == broadcast.collective_id, m.c.state == "active")
         if broadcast.group_id is not None:
-            better = better.join(GroupMember.__table__.alias("gm2"), sa.literal_column("gm2.membership_id") == other.c.id).where(
-                sa.literal_column("gm2.group_id") == broadcast.group_id
-            )
-            query = query.where(sa.exists().where(_gm.c.membership_id == m.c.id, _gm.c.group_id == broadcast.group_id))
-        # ``is_not_distinct_from`` would be the same for one person a phone; the plain test is the cheap way out for nearly everybody.
-        return query.where(sa.or_(sa.func.coalesce(p.c.id == ph.c.current_person_id, sa.false()), sa.not_(sa.exists(better.subquery()))))
+            better = better.where(_in_group(other.c.id, broadcast.group_id))
+            query = query.where(_in_group(m.c.id, broadcast.group_id))
+        # Nearly everybody holds her own phone: the plain comparison spares the search for sisters.
+        holds_it = sa.func.coalesce(p.c.id == ph.c.current_person_id, sa.false())
+        return query.where(sa.or_(holds_it, ~better.correlate(m, p, ph).exists()))
 
     def rows(self) -> sa.Select[Any]:
         """One row a phone: membership_id, person_id, phone_id, line_id, language, state, reason, due_at."""

@@ -12,7 +12,7 @@ import ssl
 import time
 from base64 import b64encode
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 from urllib.parse import urlencode, urlsplit
 
 import urllib3
@@ -62,6 +62,13 @@ class Lost:
 
 
 Outcome = Accepted | Refused | Throttled | Lost
+
+
+class SendsTexts(Protocol):
+    """Whatever takes texts: Twilio, or a test's own carrier."""
+
+    def send(self, *, to: str, sender: str, body: str, callback: str) -> Outcome:
+        """Send one text, once."""
 
 
 class NotSent(TwilioException):
@@ -132,7 +139,7 @@ class _Transport(HttpClient):
 class Gateway:
     """Sends messages through Twilio, or through whatever TWILIO_API_URL names. One a process; safe to share between threads."""
 
-    def __init__(self, settings: Settings, connections: int = 64) -> None:
+    def __init__(self, settings: Settings, connections: int = 128) -> None:
         transport = _Transport(settings.twilio_api_url, connections)
         # ``environment`` must not be empty (the client would read the real one, where TWILIO_EDGE could change the address).
         nothing = {"CHORUS": "1"}

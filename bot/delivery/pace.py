@@ -11,7 +11,7 @@ from bot.delivery.claims import Claimed
 from bot.delivery.leases import LeasedLine
 
 # Messages are marked this long before their slot (seconds), a little fewer at a time on a fast line.
-MARK_AHEAD, MARK_ROWS = 0.25, 16
+MARK_AHEAD, MARK_ROWS = 0.25, 40
 # Claimed when less than the first of these seconds of pace is in hand, up to the second: urgent messages overtake what is not claimed yet.
 CLAIM_BELOW, CLAIM_UP_TO = 0.3, 0.6
 MOST_CLAIMED = 500

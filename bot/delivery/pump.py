@@ -19,7 +19,7 @@ from sqlalchemy.orm import Session
 
 from bot.delivery.claims import Claimed, claim_rows, unclaim_rows
 from bot.delivery.errors import REST, Reaction, reaction_to
-from bot.delivery.gateway import Accepted, Gateway, Lost, Refused
+from bot.delivery.gateway import Accepted, Lost, Refused, SendsTexts
 from bot.delivery.leases import LeaseLost, clear_trouble, is_anything_waiting, release_line, renew_lease, take_lines
 from bot.delivery.marks import Marked, mark_rows
 from bot.delivery.outcomes import Sent, write_outcomes
@@ -44,7 +44,7 @@ TAKE_EVERY, RENEW_EVERY = 0.5, 4.0
 DRAIN_SECONDS = 14.0
 
 
-def serve_lines(deployment: Deployment, gateway: Gateway, stop: threading.Event, seconds: float = 10.0) -> int:
+def serve_lines(deployment: Deployment, gateway: SendsTexts, stop: threading.Event, seconds: float = 10.0) -> int:
     """Send what is due on lines that nobody serves, for about ``seconds`` or until nothing is left; returns how many were handed over.
 
     ``stop``: marks nothing more, lets the requests in progress end, gives everything back, within 15 s.
@@ -68,7 +68,7 @@ class _Line:
 class Pump:
     """One turn of duty of one worker."""
 
-    def __init__(self, deployment: Deployment, gateway: Gateway, stop: threading.Event) -> None:
+    def __init__(self, deployment: Deployment, gateway: SendsTexts, stop: threading.Event) -> None:
         self.store = deployment.store
         _ = self.store.token_key  # made now if it never was: inside a transaction it could not be
         self.stop = stop
@@ -95,7 +95,8 @@ class Pump:
                     log.warning("the pump's database failed (%s)", name_trouble(error))
                     self.stop.wait(0.5)
                 else:
-                    self.senders.ready.wait(max(0.0, min(self._next_turn() - real_seconds(), ends - time.monotonic())))
+                    if self.lines or self.senders.outstanding:
+                        self.senders.ready.wait(max(0.0, min(self._next_turn() - real_seconds(), ends - time.monotonic())))
         finally:
             self._give_everything_back()
         return self.handed_over
@@ -164,7 +165,8 @@ class Pump:
 
     def _allot(self, now: float) -> list[_Line]:
         """What each line takes and claims in this turn; the room in flight is shared out fairly."""
-        turns, room = [], self._room()
+        # The outcomes at hand are written in this very transaction, so they take up no room in it.
+        turns, room = [], MOST_IN_FLIGHT - self.senders.outstanding
         for number, line in enumerate(self.lines.values()):
             taken = line.due(now, max(0, -(-room // (len(self.lines) - number))))
             room -= len(taken)

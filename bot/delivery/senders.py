@@ -8,7 +8,7 @@ import time
 from collections import deque
 from queue import SimpleQueue
 
-from bot.delivery.gateway import Gateway, Lost, Outcome
+from bot.delivery.gateway import Lost, Outcome, SendsTexts
 from bot.delivery.marks import Marked
 from bot.delivery.outcomes import Sent
 from models.clock import real_seconds
@@ -22,13 +22,13 @@ FRESH_SECONDS = 2.0
 class Senders:
     """Up to ``most`` threads, started as they are needed."""
 
-    def __init__(self, gateway: Gateway, most: int, batch: int) -> None:
+    def __init__(self, gateway: SendsTexts, most: int, batch: int) -> None:
         self._gateway = gateway
         self._most, self._batch = most, batch
         self._jobs: SimpleQueue[tuple[float, Marked, str] | None] = SimpleQueue()
         self._threads: list[threading.Thread] = []
         self._results: deque[Sent] = deque()
-        # Set when a batch of results is ready, so that the pump writes many rows at a time.
+        # Set when a batch of results is ready, or all that may still come: the pump writes many rows at a time.
         self.ready = threading.Event()
         self.outstanding = 0  # marked, and the outcome not collected yet; only the pump's thread touches it
 
@@ -67,7 +67,7 @@ class Senders:
             if wait > 0:
                 time.sleep(wait)
             self._results.append(Sent(mark, self._post(mark, callback)))
-            if len(self._results) >= self._batch:
+            if len(self._results) >= min(self._batch, self.outstanding):
                 self.ready.set()
 
     def _post(self, mark: Marked, callback: str) -> Outcome | None:

@@ -8,6 +8,7 @@ from flask import Blueprint, Response, current_app, jsonify
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 
 from bot.deployment import Deployment
+from bot.doors import open_to_all
 from bot.health.checks import guarded, late_timers, redis_answers, stuck_lines
 from bot.health.metrics import registry_of
 
@@ -20,6 +21,7 @@ def _deployment() -> Deployment:
 
 
 @blueprint.get("/healthz")
+@open_to_all("says only whether the parts run")
 def healthz() -> tuple[Response, int]:
     """200 ok or degraded; 503 when the database is down or messages are due for over two minutes and nobody tries to send them.
 
@@ -48,6 +50,7 @@ def healthz() -> tuple[Response, int]:
 
 
 @blueprint.get("/metrics")
+@open_to_all("counts, with no label that names anybody")
 def metrics() -> Response:
     """Counts for Prometheus, from the database at this moment; 503 when it does not answer."""
     registry = registry_of(_deployment())

@@ -12,22 +12,27 @@ from datetime import timedelta
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.exc import DBAPIError, OperationalError
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.exc import InterfaceError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolExhausted
 from twilio.twiml.messaging_response import Message, MessagingResponse
 
+from bot.conversation.floor import may_be_care
+from bot.conversation.notes import keep_note
+from bot.conversation.speakers import PhoneFacts, is_opted_out, lock_phone, meet, note_line
 from bot.conversation.steps import FlowEntry
 from bot.conversation.turn import Turn
+from bot.crashpoints import crashpoint
 from bot.delivery.bell import ring
 from bot.delivery.outbox import Letter, put_answered
 from bot.delivery.tokens import callback_token
 from bot.deployment import Deployment
 from bot.inbound.keywords import WordTable
+from bot.inbound.lines import LineBook
 from bot.inbound.message import InboundMessage
 from bot.inbound.routing import Route, decide
-from bot.conversation.speakers import PhoneFacts, is_opted_out, lock_phone, meet, note_line
-from bot.inbound.lines import LineBook
 from bot.languages import clean_text, words
-from models import Inbound, sqlite_or_postgres_insert
+from models import DatabaseBusy, Inbound
 
 log = logging.getLogger("chorus.inbound")
 
@@ -36,9 +41,18 @@ EMPTY = '<?xml version="1.0" encoding="UTF-8"?><Response/>'
 ANSWER_AGAIN = timedelta(minutes=10)
 LONGEST_REPLY = 1500
 
+# What the database raises when it is down, hanging or full: nothing was stored, so nothing may look like success.
+DATABASE_AWAY = (OperationalError, InterfaceError, PoolExhausted, DatabaseBusy)
+
 _table: Any = Inbound.__table__
-_SEEN = sa.select(_table.c.answer, _table.c.received_at, _table.c.phone_id, _table.c.line_id).where(_table.c.sid_hash == sa.bindparam("hash"))
-_DEADLOCKS = ("40P01", "40001")
+_INSERT: Any = {
+    "sqlite": sqlite.insert(_table).on_conflict_do_nothing(index_elements=["sid_hash"]).returning(_table.c.id),
+    "postgresql": postgresql.insert(_table).on_conflict_do_nothing(index_elements=["sid_hash"]).returning(_table.c.id),
+}
+_SEEN = sa.select(_table.c.answer, _table.c.handled_as, _table.c.received_at, _table.c.phone_id, _table.c.line_id).where(
+    _table.c.sid_hash == sa.bindparam("hash")
+)
+_FINISH = sa.update(_table).where(_table.c.id == sa.bindparam("this"))
 
 
 @dataclass(frozen=True)
@@ -51,72 +65,95 @@ class Reception:
     lines: LineBook
 
 
+class FlowFailed(Exception):
+    """A flow raised, at the place named: nothing of its transaction may stay."""
+
+
 def receive(reception: Reception, message: InboundMessage) -> str:
-    """Take in one message and give the TwiML to answer with. Raises what the database raises; nothing is half done then."""
+    """Take in one message and give the TwiML to answer with. Raises DATABASE_AWAY; nothing is half done then.
+
+    It may be called again after any error: a message that was stored after all is recognised by its SID.
+    """
     try:
-        twiml, turn = _receive_once(reception, message)
-    except OperationalError as error:
-        if getattr(error.orig, "sqlstate", None) not in _DEADLOCKS:
-            raise
-        twiml, turn = _receive_once(reception, message)
-    if turn is not None and turn.rings:
+        twiml, rings = _receive_once(reception, message)
+    except FlowFailed as failure:
+        log.error("a flow failed: %s", failure)
+        twiml, rings = _receive_once(reception, message, failed=True)
+    crashpoint("inbound.after_commit")
+    if rings:
         ring(reception.deployment)
     return twiml
 
 
-def _receive_once(reception: Reception, message: InboundMessage) -> tuple[str, Turn | None]:
+def _receive_once(reception: Reception, message: InboundMessage, failed: bool = False) -> tuple[str, bool]:
+    """The whole of one message in one transaction. Gives the TwiML, and whether somebody else is to be written to.
+
+    ``failed``: the flow raised when we tried before. Then her message is stored and she gets an apology instead.
+    """
     deployment = reception.deployment
     store, now = deployment.store, deployment.clock.now()
     line = reception.lines.find(message)
     sid_hash = store.hash_sid(message.sid)
     with store.write() as session:
-        insert = sqlite_or_postgres_insert(store, _table).values(
-            sid_hash=sid_hash, line_id=line.id if line else None, body=message.body or None, kind=message.kind, handled_as="", received_at=now
-        )
-        inbound_id = session.scalar(insert.on_conflict_do_nothing(index_elements=["sid_hash"]).returning(_table.c.id))
+        connection = session.connection()
+        row = {"line_id": line.id if line else None, "body": message.body or None, "kind": message.kind, "handled_as": "", "received_at": now}
+        inbound_id = connection.execute(_INSERT[connection.dialect.name], row | {"sid_hash": sid_hash}).scalar()
         if inbound_id is None:
-            row = session.execute(_SEEN, {"hash": sid_hash}).one()
-            again = row.answer and row.received_at > now - ANSWER_AGAIN and not is_opted_out(session, row.phone_id, row.line_id)
-            return (row.answer if again else EMPTY), None
+            return _answer_again(session, sid_hash, now), False
         if line is None:
             log.warning("a message came to a line that is not registered; `flask line list` shows those that are")
             _finish(session, inbound_id, handled_as="unknown line")
-            return EMPTY, None
+            return EMPTY, False
+        if not message.is_from_a_phone or reception.lines.is_ours(message.sender):
+            # A name ("BANK"), a short code, or a line of ours: an answer would reach nobody, or begin a talk of two machines without end.
+            _finish(session, inbound_id, handled_as="no phone")
+            return EMPTY, False
         phone = lock_phone(store, session, message.number, now)
         turn = meet(deployment, session, now, line, phone, reception.flows)
         opted_out_by = note_line(store, turn)
-        texts, route = _talk(reception, turn, phone, message, opted_out_by)
+        texts, route = _apologise(turn, message) if failed else _talk(reception, turn, phone, message, opted_out_by)
         twiml = _answer(turn, texts)
         _record(turn, inbound_id, route, twiml)
-    return twiml, turn
+        session.flush()
+        crashpoint("inbound.before_commit")
+    return twiml, turn.rings
 
 
-def _talk(reception: Reception, turn: Turn, phone: PhoneFacts, message: InboundMessage, opted_out_by: str | None) -> tuple[list[str], Route]:
-    """Decide and run. A flow that raises is rolled back to here: her message stays, she is told, the organizers see it."""
-    from bot.conversation.notes import keep_note
+def _answer_again(session: Any, sid_hash: bytes, now: Any) -> str:
+    """A message seen before has no second effect; its answer is given again while it is fresh, and while she has not stopped us since."""
+    row = session.connection().execute(_SEEN, {"hash": sid_hash}).one()
+    if row.answer is None or row.received_at <= now - ANSWER_AGAIN:
+        return EMPTY
+    if row.handled_as != "STOP" and is_opted_out(session, row.phone_id, row.line_id):
+        return EMPTY
+    return str(row.answer)
 
-    spoken_as = (turn.person_id, turn.here, turn.belongings, turn.language)
-    savepoint = turn.session.begin_nested()
+
+def _talk(
+    reception: Reception, turn: Turn, phone: PhoneFacts, message: InboundMessage, opted_out_by: str | None
+) -> tuple[list[str], Route]:
+    """Decide and run. Raises FlowFailed when a flow or an action raises; what the database itself raises passes."""
     try:
         route = decide(turn, phone, message, reception.table, opted_out_by)
         texts = route.run()
         turn.session.flush()
-        savepoint.commit()
-    except DBAPIError:
+    except DATABASE_AWAY:
         raise
     except Exception as error:
-        savepoint.rollback()
         # The type and the place only: the message may hold what she wrote.
         trace = error.__traceback__
         while trace is not None and trace.tb_next is not None:
             trace = trace.tb_next
         where = f"{trace.tb_frame.f_code.co_filename.rsplit('/', 1)[-1]}:{trace.tb_lineno}" if trace else "?"
-        log.error("a flow failed: %s at %s", type(error).__name__, where)
-        turn.person_id, turn.here, turn.belongings, turn.language = spoken_as
-        turn.handoff, turn.forgotten, turn.silent = None, False, False
-        keep_note(turn, message.body, kind="failed")
-        return [words(turn.language, "Sorry, that went wrong on our side. Your message is kept and passed on.")], Route("failed", lambda: [])
+        raise FlowFailed(f"{type(error).__name__} at {where}") from None
     return ([] if route.silent or turn.silent else texts), route
+
+
+def _apologise(turn: Turn, message: InboundMessage) -> tuple[list[str], Route]:
+    """Her message stays, she is told, the organizers see it; but never words that may have been an answer to a check-in."""
+    keep_note(turn, "" if may_be_care(turn) else message.body, kind="failed")
+    texts = [words(turn.language, "Sorry, that went wrong on our side. Your message is kept and passed on.")]
+    return texts, Route("failed", lambda: [])
 
 
 def _answer(turn: Turn, texts: list[str]) -> str:
@@ -164,6 +201,4 @@ def _record(turn: Turn, inbound_id: int, route: Route, twiml: str) -> None:
 
 
 def _finish(session: Any, inbound_id: int, **values: Any) -> None:
-    session.execute(_table.update().where(_table.c.id == inbound_id).values(**values))
-
-
+    session.connection().execute(_FINISH, {"this": inbound_id} | values)

@@ -24,7 +24,7 @@ from bot.conversation.speakers import PhoneFacts
 from bot.inbound.stop_phrases import OUR_STOP, TWILIO_STOP, judge_stop
 from bot.languages import words
 from bot.languages.answers import fold
-from models import Collective, Phone
+from models import Collective, CollectiveLine, Phone
 
 START_WORDS = frozenset({"start", "unstop"})
 HELP_WORDS = frozenset({"help", "info"})
@@ -32,7 +32,7 @@ A_DAY = timedelta(hours=24)
 # These flows concern one membership; a member of several collectives on this number is asked which.
 CONCERN_ONE = frozenset({"leave", "check_in", "note", "status", "notes", "close", "reply", "send", "alert", "new_poll", "ok", "hold_it"})
 # After a STOP only these still act, because they protect her or bring her back.
-ACT_AFTER_STOP = frozenset({"help_", "sos", "forget", "wrong", "join", "leave"})
+ACT_AFTER_STOP = frozenset({"help_", "sos", "wrong", "join", "leave"})
 
 
 @dataclass(frozen=True)
@@ -53,8 +53,8 @@ def decide(turn: Turn, phone: PhoneFacts, message: InboundMessage, table: WordTa
         return ways_out
     match = table.match(text)
     if opted_out_by is not None:
-        return _after_stop(turn, match, opted_out_by, text)
-    if not text:
+        return _after_stop(turn, table, match, opted_out_by, text)
+    if not folded:
         return Route("no words", lambda: [words(turn.language, "We can only read words here. Please write it as a text.")] if turn.belongings else _greet(turn, phone))
     if not turn.belongings:
         return _stranger(turn, phone, match, text, folded)
@@ -82,13 +82,17 @@ def _ways_out_and_back(turn: Turn, message: InboundMessage, text: str, folded: s
     return None
 
 
-def _after_stop(turn: Turn, match: Match | None, opted_out_by: str, text: str) -> Route:
+def _after_stop(turn: Turn, table: WordTable, match: Match | None, opted_out_by: str, text: str) -> Route:
     """She stopped us, and writes. The carrier would refuse our answer; where only we keep the STOP, she is told the way back."""
     blocked = opted_out_by in ("carrier", "21610")
+    if match is not None and match.word.flow == "start" and not blocked:
+        return _flow(turn, "start", None, "START")
+    if match is None and _opens_a_door(turn, fold(text)):
+        match = Match(next(word for word in table.words if word.flow == "join"), text)
+    if match is not None and match.word.flow == "forget":
+        # She could not answer the question whether she is sure.
+        return Route("FORGET", lambda: _forget(turn), silent=True)
     if match is not None and match.word.flow in ACT_AFTER_STOP and (match.word.who == "anyone" or turn.belongings):
-        if match.word.flow == "forget":
-            # She could not read the question whether she is sure.
-            return Route("FORGET", lambda: _forget(turn), silent=True)
         if match.word.flow == "join" and not blocked:
             return Route("JOIN", lambda: [*_lift(turn), *talk.begin(turn, turn.flows["join"], match.arguments)])
         return Route(match.word.name, lambda: _act_without_asking(turn, match), silent=blocked)
@@ -98,7 +102,11 @@ def _after_stop(turn: Turn, match: Match | None, opted_out_by: str, text: str) -
 
 
 def _act_without_asking(turn: Turn, match: Match) -> list[str]:
-    texts = talk.begin(turn, turn.flows[match.word.flow], match.arguments)
+    """She could not answer a question, so LEAVE means every collective on this number; what a flow would ask is left open."""
+    texts = []
+    for belonging in turn.belongings if match.word.flow in CONCERN_ONE and turn.here is None else (turn.here,):
+        turn.here = belonging
+        texts += talk.begin(turn, turn.flows[match.word.flow], match.arguments)
     talk.end_all(turn)
     return texts
 
@@ -133,9 +141,16 @@ def _greet(turn: Turn, phone: PhoneFacts) -> list[str]:
     return [words(turn.language, "This is the number of a group. To join, send JOIN and the group's word. STOP ends all texts.")]
 
 
+_DOOR = (
+    sa.select(CollectiveLine.collective_id)
+    .join(Collective, Collective.id == CollectiveLine.collective_id)
+    .where(CollectiveLine.line_id == sa.bindparam("line"), Collective.word == sa.bindparam("word"))
+)
+
+
 def _opens_a_door(turn: Turn, folded: str) -> bool:
     """Whether the whole text is the word of a collective on this line."""
-    return bool(folded) and bool(turn.session.scalar(sa.select(Collective.id).where(Collective.word == folded, Collective.id.in_(turn.line.collective_ids))))
+    return bool(folded) and turn.session.scalar(_DOOR, {"line": turn.line.id, "word": folded}) is not None
 
 
 def _member(turn: Turn, table: WordTable, match: Match | None, text: str, folded: str) -> Route:
@@ -227,7 +242,9 @@ def _handed_over(turn: Turn, table: WordTable, texts: list[str]) -> list[str]:
         if candidate is None:
             return [*texts, words(turn.language, "That question is closed now. Thank you.")]
         return [*texts, *floor.answer_candidate(turn, handoff.text, candidate)]
-    turn.here = next(belonging for belonging in turn.belongings if belonging.collective_id == handoff.collective_id)
+    turn.here = next((belonging for belonging in turn.belongings if belonging.collective_id == handoff.collective_id), None)
+    if turn.here is None:  # she was taken out of it since we asked
+        return [*texts, words(turn.language, "That question is closed now. Thank you.")]
     match = _obeyed(turn, table.match(handoff.text), False)
     route = _word(turn, match) if match is not None else _flow(turn, "note", {"text": handoff.text})
     return [*texts, *route.run()]

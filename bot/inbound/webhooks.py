@@ -3,28 +3,30 @@
 from __future__ import annotations
 
 import logging
+import time
+from collections.abc import Callable
 from functools import wraps
 from typing import Any
 
 from flask import Blueprint, Response, current_app, request
-from sqlalchemy.exc import InterfaceError, OperationalError
-from sqlalchemy.exc import TimeoutError as PoolExhausted
+from sqlalchemy.exc import OperationalError
 
 from bot.delivery.receipts import apply_receipt
 from bot.deployment import Deployment
 from bot.inbound.keywords import WordTable
-from bot.inbound.message import NotAMessage, read_message
-from bot.inbound.receive import EMPTY, Reception, receive
-from bot.inbound.signature import Doorkeeper, SignatureRefused
 from bot.inbound.lines import LineBook
-from models import DatabaseBusy
+from bot.inbound.message import NotAMessage, read_message
+from bot.inbound.receive import DATABASE_AWAY, EMPTY, Reception, receive
+from bot.inbound.signature import Doorkeeper, SignatureRefused
 
 log = logging.getLogger("chorus.inbound")
 
 blueprint = Blueprint("twilio", __name__, url_prefix="/twilio")
 
-# What the database raises when it is down, hanging or full: nothing was stored, so nothing may look like success.
-DATABASE_AWAY = (OperationalError, InterfaceError, PoolExhausted, DatabaseBusy)
+# Deadlock and serialization failure: the other one went through, so now it is our turn.
+_DEADLOCKS = ("40P01", "40001")
+# A connection that was dead before we used it (the server restarted) says so at once; one that died of waiting is not tried again.
+_AT_ONCE_SECONDS = 1.0
 
 
 @blueprint.record_once
@@ -48,14 +50,26 @@ def signed_by_twilio(view: Any) -> Any:
         except SignatureRefused:
             return Response(status=403)
         try:
-            answer: Response = view(parameters, **values)
+            return _once_more_if_it_passes(lambda: view(parameters, **values))
         except DATABASE_AWAY as error:
             log.error("the database is away (%s): answered 503, the carrier or the poller brings it again", type(error).__name__)
             return Response(status=503, headers={"Retry-After": "30"})
-        return answer
 
     guarded.door = "twilio signature"  # type: ignore[attr-defined]
     return guarded
+
+
+def _once_more_if_it_passes(view: Callable[[], Response]) -> Response:
+    """Both views may be run twice: a message is known by its SID, and a receipt only ever climbs."""
+    began = time.monotonic()
+    try:
+        return view()
+    except OperationalError as error:
+        deadlock = getattr(error.orig, "sqlstate", None) in _DEADLOCKS
+        stale = error.connection_invalidated and time.monotonic() - began < _AT_ONCE_SECONDS
+        if not deadlock and not stale:
+            raise
+    return view()
 
 
 @blueprint.route("/inbound", methods=["POST", "GET"])
@@ -75,12 +89,13 @@ def inbound(parameters: Any) -> Response:
 def status(parameters: Any, token: str) -> Response:
     """A receipt. An unknown token, validly signed, is somebody's old message: 204, and nothing happens."""
     code = str(parameters.get("ErrorCode") or "")
+    sid = str(parameters.get("MessageSid") or parameters.get("SmsSid") or "")
     deployment: Deployment = current_app.extensions["chorus"]
     apply_receipt(
         deployment.store,
         token,
         str(parameters.get("MessageStatus") or parameters.get("SmsStatus") or ""),
         int(code) if code.isdecimal() and len(code) < 7 else None,
-        str(parameters.get("MessageSid") or parameters.get("SmsSid") or "") or None,
+        sid if sid.isascii() and sid.isalnum() and len(sid) <= 34 else None,
     )
     return Response(status=204)

@@ -52,7 +52,8 @@ def join_collective(turn: Turn, word: str) -> dict[str, Any]:
     collective = turn.session.scalars(sa.select(Collective).where(Collective.word == fold(word))).one_or_none()
     if collective is None:
         return {"joined": False, "already": False, "unknown": True, "near": nearest_public_word(turn, word)}
-    if collective.id not in turn.line.collective_ids:
+    # Asked of the database: a collective may have got this line a moment ago.
+    if turn.session.get(CollectiveLine, (collective.id, turn.line.id)) is None:
         return {
             "joined": False,
             "already": False,
@@ -218,17 +219,21 @@ def opt_out(turn: Turn, by: str) -> dict[str, Any]:
 
     ``by``: "carrier" when Twilio answers the word itself, else "word".
     """
-    siblings = sa.select(CollectiveLine.line_id).where(
-        CollectiveLine.collective_id.in_(turn.line.collective_ids), CollectiveLine.line_id != turn.line.id
-    )
+    here = sa.select(CollectiveLine.collective_id).where(CollectiveLine.line_id == turn.line.id)
+    siblings = sa.select(CollectiveLine.line_id).where(CollectiveLine.collective_id.in_(here), CollectiveLine.line_id != turn.line.id)
+    silenced = sorted(set(turn.session.scalars(siblings)))
     _mark_stopped(turn, turn.line.id, by)
-    for line_id in set(turn.session.scalars(siblings)):
+    for line_id in silenced:
         _mark_stopped(turn, line_id, "sibling", only_if_open=True)
     end_all(turn)
     # What waits for this phone is taken out now: nothing may leave after a STOP, and the organizer sees why.
     turn.session.execute(
         sa.update(Outbound)
-        .where(Outbound.phone_id == turn.phone_id, Outbound.state.in_(("queued", "held", "claimed")), Outbound.line_id == turn.line.id)
+        .where(
+            Outbound.phone_id == turn.phone_id,
+            Outbound.state.in_(("queued", "held", "claimed")),
+            Outbound.line_id.in_((turn.line.id, *silenced)),
+        )
         .values(state="suppressed", reason="opted_out", done_at=turn.now)
     )
     return {}
@@ -239,7 +244,9 @@ def _mark_stopped(turn: Turn, line_id: int, by: str, only_if_open: bool = False)
     insert = sqlite_or_postgres_insert(turn.deployment.store, table).values(
         phone_id=turn.phone_id, line_id=line_id, opted_out_at=turn.now, opted_out_by=by
     )
-    where = table.c.opted_out_at.is_(None) if only_if_open else None
+    # A STOP that stands at the carrier stays the carrier's, whatever she says later: only her START lifts it there.
+    carriers = sa.and_(table.c.opted_out_at.is_not(None), table.c.opted_out_by.in_(("carrier", "21610")), by != "carrier")
+    where = table.c.opted_out_at.is_(None) if only_if_open else sa.not_(carriers)
     turn.session.execute(
         insert.on_conflict_do_update(
             index_elements=["phone_id", "line_id"], set_={"opted_out_at": turn.now, "opted_out_by": by}, where=where

@@ -79,7 +79,8 @@ def tell_supporters(turn: Turn, time: str) -> dict[str, Any]:
 def call_for_help(turn: Turn) -> dict[str, Any]:
     """SOS: organizers and supporters are told at once, night or day, in every collective she has here. Gives how many were told."""
     told: set[int] = set()
-    for here in turn.belongings:
+    # In the same order for everybody: two calls at once would else wait for each other's collective.
+    for here in sorted(turn.belongings, key=lambda belonging: belonging.collective_id):
         number = keep_note(replace(turn, here=here), "SOS", kind="sos")
         for helper in those_with_role(turn, here.collective_id, ["organizer", "supporter"]):
             if helper.phone_id == turn.phone_id or helper.phone_id in told:

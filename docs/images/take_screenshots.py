@@ -1,0 +1,137 @@
+"""Take the pictures of the README from a running demo that nobody has used yet.
+
+    CHORUS_HOME=/tmp/chorus-pictures PORT=8300 make demo                      in one terminal
+    .venv/bin/python -m docs.images.take_screenshots --port 8300              in another, with what `make test` installed
+
+It holds the conversation of the README's walk by texting through the simulator's client, and photographs the phones with Chromium
+(CHROMIUM names the program, if it is not on the PATH).
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import re
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+
+from playwright.sync_api import Browser, sync_playwright
+
+from bot.simulator.client import SimulatorClient
+
+HERE = Path(__file__).parent
+SMS = "+15550001111"
+
+NEWCOMER, ASHA, MIGUEL, GRACE = "+15550005001", "+15550002222", "+15550002223", "+15550002224"
+LUCIA, SUNITA, NOOR = "+15550004002", "+15550004003", "+15550004004"
+
+
+class Walk:
+    """The conversation of the README's walk. Each text waits for what it is an answer to."""
+
+    def __init__(self, client: SimulatorClient) -> None:
+        self.client = client
+
+    def says(self, who: str, text: str) -> None:
+        """Text, and see that it was taken."""
+        reply = self.client.text(who, SMS, text)
+        assert reply.status == 200, f"the webhook answered {reply.status}; does the demo's web process run?"
+
+    def reads(self, who: str, pattern: str) -> re.Match[str]:
+        """Wait until a text like this has arrived on the phone."""
+        looked_for = re.compile(pattern)
+
+        def find() -> re.Match[str] | None:
+            return next((found for body in self.client.received(who) if (found := looked_for.search(body))), None)
+
+        found = self.client.wait_for(find, timeout=30.0)
+        assert found is not None
+        return found
+
+    def join_and_vote(self) -> None:
+        self.says(NEWCOMER, "JOIN SANGHA")
+        self.says(NEWCOMER, "Rosa")
+        for who, invitations in ((LUCIA, ("Marcha", "A La biblioteca")), (SUNITA, ("रैली", "A पुस्तकालय"))):
+            for invitation in invitations:
+                self.reads(who, invitation)
+        self.says(LUCIA, "sí")
+        self.says(LUCIA, "b")
+        self.says(SUNITA, "हाँ")
+        self.says(SUNITA, "A")
+
+    def have_a_hard_day(self) -> None:
+        self.reads(NOOR, "Rally")
+        self.reads(NOOR, "how are you")
+        self.says(NOOR, "2")
+        self.says(NOOR, "yes")
+        self.says(NOOR, "after 6, not before")
+        number = self.reads(GRACE, r"REPLY (\d+)")[1]
+        self.says(GRACE, f"REPLY {number} I am here at six. You are not alone.")
+        self.reads(NOOR, "You are not alone")
+
+    def call_to_an_action(self) -> None:
+        self.says(ASHA, "ALERT Rally today 5pm, Gandhi Chowk. Bring water.")
+        self.says(ASHA, "HI रैली आज शाम 5 बजे, गांधी चौक। पानी लाएँ।")
+        self.says(ASHA, "ES Marcha hoy 5pm, Gandhi Chowk. Traiga agua.")
+        self.reads(MIGUEL, "Marcha hoy")
+        number = self.reads(MIGUEL, r"OK (\d+)")[1]
+        self.says(MIGUEL, f"OK {number}")
+
+    def answer_it(self) -> None:
+        for who, invitation in ((NEWCOMER, "Rally today"), (LUCIA, "Marcha hoy"), (SUNITA, "आज शाम"), (ASHA, "Rally today.*\nComing")):
+            self.reads(who, invitation)
+        self.says(NEWCOMER, "yes")
+        self.says(SUNITA, "हाँ")
+        self.says(LUCIA, "tal vez")
+        self.says(ASHA, "STATUS")
+
+
+def photograph(browser: Browser, url: str, file: str, phones: Sequence[str]) -> None:
+    """One picture of these phones side by side, as the page shows them."""
+    width = 40 + 314 * len(phones)
+    page = browser.new_page(viewport={"width": width, "height": 790}, device_scale_factor=1.5, color_scheme="light")
+    page.goto(url)
+    page.locator("#live.on").wait_for()
+    for number in phones:
+        page.locator(f'.phone[data-number="{number}"] .bubble').first.wait_for()
+    page.evaluate(
+        """shown => {
+            document.querySelector(".strip").hidden = true;
+            const desk = document.querySelector("#desk");
+            for (const phone of desk.querySelectorAll(".phone")) phone.hidden = !shown.includes(phone.dataset.number);
+            for (const number of shown) desk.append(desk.querySelector(`[data-number="${CSS.escape(number)}"]`));
+            for (const screen of desk.querySelectorAll(".screen")) screen.scrollTop = screen.scrollHeight;
+        }""",
+        list(phones),
+    )
+    last = page.locator(f'.phone[data-number="{phones[-1]}"]').bounding_box()
+    assert last is not None
+    page.screenshot(path=HERE / file, animations="disabled", clip={"x": 0, "y": 0, "width": width, "height": last["y"] + last["height"] + 22})
+    page.close()
+
+
+def main() -> None:
+    options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    options.add_argument("--port", type=int, default=8000, help="the demo's PORT (its phones are on the next one)")
+    port = options.parse_args().port
+    phones = f"http://127.0.0.1:{port + 1}/"
+    walk = Walk(SimulatorClient(phones))
+    with sync_playwright() as playwright:
+        program = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("google-chrome")
+        browser = playwright.chromium.launch(executable_path=program, args=["--no-sandbox", "--disable-gpu"])
+        walk.join_and_vote()
+        walk.have_a_hard_day()
+        photograph(browser, phones, "care.png", [NOOR, GRACE])
+        walk.call_to_an_action()
+        photograph(browser, phones, "two-organizers.png", [ASHA, MIGUEL])
+        walk.answer_it()
+        photograph(browser, phones, "phones.png", [NEWCOMER, ASHA, LUCIA, SUNITA])
+        page = browser.new_page(viewport={"width": 900, "height": 900}, device_scale_factor=1.5, color_scheme="light")
+        page.goto(f"http://127.0.0.1:{port}/console/")
+        page.screenshot(path=HERE / "status.png", full_page=True)
+        browser.close()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,268 @@
+"""Every word, in every spelling, said in every state, in every language, on every kind of line: an answer, and never a broken flow.
+
+One world for each state, language and line; in it a phone of its own for each spelling, so that none meets what another did.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+from sqlalchemy.orm import Session
+
+from bot.delivery.broadcasts import draft_broadcast
+from bot.inbound.stop_phrases import OUR_STOP, TWILIO_STOP
+from bot.languages import LANGUAGES
+from flows import WORDS
+from models import Conversation, Inbound, Line, Membership, Note, Outbound, Person, Phone, PhoneLine, Poll, Role
+from tests.world import Answer, World
+
+# What may follow a word, by what it takes.
+FOLLOWS = {
+    "days": "3",
+    "word": "SANGHA",
+    "written": "7 Rally today? / Park / School",
+    "number": "1",
+    "said": "hindi",
+}
+LINES = {"sms": "+15550001111", "whatsapp": "whatsapp:+15550003333", "shared": "+15550002222"}
+
+
+@dataclass(frozen=True)
+class Said:
+    """One text of the matrix: the word it belongs to (None: a stop word of ours, which no flow table lists)."""
+
+    text: str
+    word: str
+    always: bool
+    kind: str = "word"  # carrier stop | our stop | start | help | word
+
+
+def everything_said() -> Iterator[Said]:
+    for stop in sorted(TWILIO_STOP):
+        yield Said(stop.upper(), "STOP", True, "carrier stop")
+    for stop in sorted(OUR_STOP):
+        yield Said(stop, "STOP", True, "our stop")
+    for word in WORDS:
+        for spelling in word.all_spellings():
+            kind = {"STOP": "carrier stop", "START": "start", "HELP": "help"}.get(word.name, "word")
+            carriers = spelling.lower() in ("start", "unstop", "help", "info")
+            if word.name == "STOP":
+                continue
+            yield Said(spelling, word.name, word.always, kind if carriers else "word")
+            if word.takes is not None:
+                yield Said(f"{spelling} {FOLLOWS[word.takes]}", word.name, word.always)
+    yield Said("unstop", "START", True, "start")
+    yield Said("info", "HELP", True, "help")
+
+
+SAID = list({said.text: said for said in everything_said()}.values())
+
+
+# --- the states ------------------------------------------------------------------------------------------------------------------------
+
+
+@dataclass
+class Place:
+    """Where it happens: the session that makes it, the collectives of the line, and a poll that was broadcast there."""
+
+    session: Session
+    world: World
+    language: str
+    collectives: list[int]
+    line_id: int
+    poll: int
+
+    def phone(self, number: str, **values: Any) -> Phone:
+        hashed = self.world.store.hash_number(number)
+        phone = Phone(number=number, number_hash=hashed, created_at=self.world.clock.now(), **values)
+        self.session.add(phone)
+        self.session.flush()
+        return phone
+
+    def member(self, number: str, *, roles: tuple[str, ...] = (), **values: Any) -> tuple[Phone, Person, Membership]:
+        """Somebody who belongs to every collective of the line; her first membership is given."""
+        phone = self.phone(number)
+        person = Person(phone_id=phone.id, language=self.language, created_at=self.world.clock.now())
+        self.session.add(person)
+        self.session.flush()
+        phone.current_person_id = person.id
+        memberships = [
+            Membership(person_id=person.id, collective_id=collective, joined_at=self.world.clock.now(), line_id=self.line_id, **values)
+            for collective in self.collectives
+        ]
+        self.session.add_all(memberships)
+        self.session.flush()
+        self.session.add_all(Role(membership_id=membership.id, role=role) for membership in memberships for role in roles)
+        return phone, person, memberships[0]
+
+
+def stranger(place: Place, number: str) -> None:
+    pass
+
+
+def idle(place: Place, number: str) -> None:
+    place.member(number)
+
+
+def asked_for_words(place: Place, number: str) -> None:
+    _, person, membership = place.member(number)
+    now = place.world.clock.now()
+    at = {"at": now.isoformat(), "language": place.language}
+    record = {
+        "arguments": {"broadcast_id": None},
+        "answers": {"mood": {"value": 1, **at}, "wants_peer": {"value": True, **at}},
+        "done": {"asked": {"text": "Sangha: how are you today?", "supporters": True}, "keep_mood": {}},
+    }
+    place.session.add(
+        Conversation(
+            person_id=person.id, collective_id=membership.collective_id, line_id=place.line_id, flow="check_in", state="open",
+            question="time", turn=3, hints=0, session=record, opened_at=now, last_heard_at=now,
+        )
+    )  # fmt: skip
+
+
+def asked_by_broadcast(place: Place, number: str) -> None:
+    phone, person, membership = place.member(number)
+    now = place.world.clock.now()
+    place.session.add(
+        Outbound(
+            broadcast_id=place.poll, membership_id=membership.id, person_id=person.id, phone_id=phone.id, collective_id=membership.collective_id,
+            line_id=place.line_id, kind="poll", lane=5, language=place.language, state="delivered", attempt=1, due_at=now, created_at=now,
+            asks="poll", asked_at=now,
+        )
+    )  # fmt: skip
+
+
+def opted_out(by: str) -> Callable[[Place, str], None]:
+    def make(place: Place, number: str) -> None:
+        phone, _, _ = place.member(number)
+        place.session.add(PhoneLine(phone_id=phone.id, line_id=place.line_id, opted_out_at=place.world.clock.now(), opted_out_by=by))
+
+    return make
+
+
+def left(place: Place, number: str) -> None:
+    place.member(number, state="left", left_at=place.world.clock.now())
+
+
+def paused(place: Place, number: str) -> None:
+    place.member(number, paused_until=place.world.clock.now() + timedelta(days=7))
+
+
+def with_role(role: str) -> Callable[[Place, str], None]:
+    def make(place: Place, number: str) -> None:
+        place.member(number, roles=(role,))
+
+    return make
+
+
+def detached(place: Place, number: str) -> None:
+    phone, _, membership = place.member(number, state="left", left_at=place.world.clock.now())
+    phone.current_person_id, phone.detached_at = None, place.world.clock.now()
+
+
+STATES: dict[str, Callable[[Place, str], None]] = {
+    "stranger": stranger,
+    "idle": idle,
+    "asked for words": asked_for_words,
+    "asked by broadcast": asked_by_broadcast,
+    "opted out by carrier": opted_out("carrier"),
+    "opted out by word": opted_out("word"),
+    "left": left,
+    "paused": paused,
+    "organizer": with_role("organizer"),
+    "supporter": with_role("supporter"),
+    "detached": detached,
+}
+
+
+def build(world: World, state: str, language: str, line: str) -> dict[str, str]:
+    """The world of one cell, and the phone of each text in it."""
+    address = LINES[line]
+    words = ["SANGHA", "TENANTS"] if line == "shared" else ["SANGHA"]
+    collectives = [world.collective(word, lines=[address], language=language) for word in words]
+    numbers = {said.text: f"+1555{index:07d}" for index, said in enumerate(SAID, 1000)}
+    with world.store.write() as session:
+        line_id = session.scalars(sa.select(Line.id).where(Line.address == address)).one()
+        poll = Poll(collective_id=collectives[0], options=2, created_at=world.clock.now())
+        session.add(poll)
+        session.flush()
+        options = {language: ["Park", "School"]}
+        broadcast = draft_broadcast(session, world.clock.now(), collectives[0], "poll", {language: "Where?"}, options=options, poll_id=poll.id)
+        broadcast.state = "done"
+        place = Place(session, world, language, collectives, line_id, broadcast.id)
+        place.member("+15559999998", roles=("organizer",))
+        place.member("+15559999999", roles=("supporter",))
+        for number in numbers.values():
+            STATES[state](place, number)
+    return numbers
+
+
+# --- the rules --------------------------------------------------------------------------------------------------------------------------
+
+
+def is_silent(said: Said, state: str, line: str) -> bool:
+    """Whether the rules want no answer here."""
+    carrier = line != "whatsapp"  # it answers its own words itself
+    blocked = state == "opted out by carrier"
+    if said.kind in ("carrier stop", "start"):
+        return carrier
+    if said.kind == "help":
+        return False
+    if said.kind == "our stop":
+        return state.startswith("opted out")  # one confirmation is enough
+    if blocked or said.word == "WRONG":
+        return True
+    if state == "opted out by word":
+        return said.word == "FORGET"
+    if state == "detached":
+        # Whoever holds the number now learns nothing, unless she asks to come in or what this is.
+        return said.word not in ("JOIN", "HELP", "START", "FORGET")
+    return False
+
+
+def check(world: World, said: Said, answer: Answer, state: str, line: str, number: str) -> None:
+    assert answer.status == 200
+    with world.store.read() as session:
+        phone = session.scalars(sa.select(Phone.id).where(Phone.number_hash == world.store.hash_number(number))).one_or_none()
+        latest = session.execute(sa.select(Inbound.handled_as).order_by(Inbound.id.desc()).limit(1)).scalar_one()
+        opened = session.scalars(
+            sa.select(Conversation).join(Person, Person.id == Conversation.person_id).where(Person.phone_id == phone, Conversation.flow == "check_in")
+        ).one_or_none()
+        answered = session.scalars(sa.select(Outbound.answered_at).where(Outbound.phone_id == phone, Outbound.asks == "poll")).one_or_none()
+    assert latest != "failed"
+    assert latest
+    assert len(answer.texts) == (0 if is_silent(said, state, line) else 1), f"said {answer.texts!r}, handled as {latest}"
+    if state == "asked by broadcast":
+        assert answered is None, "a word is no vote"
+    if state == "asked for words" and said.word not in ("STOP", "FORGET", "WRONG"):
+        assert opened is not None
+        may = said.always and not (said.word in ("ALERT", "SEND", "POLL", "OK", "REPLY", "HOLD", "OFF"))  # those are not for members
+        if may:
+            assert (opened.state, opened.question) == ("open", "time"), f"{latest} took the open question"
+        else:
+            assert (opened.state, latest) == ("done", "answer"), "another word interrupted the open question"
+
+
+@pytest.mark.parametrize("line", LINES)
+@pytest.mark.parametrize("language", LANGUAGES)
+@pytest.mark.parametrize("state", STATES)
+def test_every_word(small_world: World, state: str, language: str, line: str) -> None:
+    numbers = build(small_world, state, language, line)
+    prefix = "whatsapp:" if line == "whatsapp" else ""
+    problems = []
+    for said in SAID:
+        number = numbers[said.text]
+        answer = small_world.text(prefix + number, said.text, to=LINES[line])
+        try:
+            check(small_world, said, answer, state, line, number)
+        except AssertionError as error:
+            problems.append(f"{said.text!r}: {str(error).splitlines()[0]}")
+    assert not problems, "\n".join(problems)
+    with small_world.store.read() as session:
+        assert session.scalar(sa.select(sa.func.count()).select_from(Note).where(Note.kind == "failed")) == 0
