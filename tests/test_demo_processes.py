@@ -17,6 +17,7 @@ from bot.demo.__main__ import answers, read_port, require_free_port, worker_regi
 from bot.demo.embedded_redis import EmbeddedRedis, find_redis_server
 from bot.demo.home import Home, demo_environment
 from bot.demo.processes import Child, DemoFailed, StopRequested, Supervisor
+from tests.waiting import wait_for
 
 PROJECT = Path(__file__).resolve().parents[1]
 
