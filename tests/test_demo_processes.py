@@ -24,7 +24,6 @@ PROJECT = Path(__file__).resolve().parents[1]
 # A stand-in for web or worker: says it is ready, notes when SIGTERM came, and goes.
 POLITE = """
 import signal, sys, time
-from tests.waiting import wait_for
 name, notes = sys.argv[1:]
 def leave(*_):
     with open(notes, "a") as file:
