@@ -20,6 +20,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from benchmarks.client import LINE, number_of
 from bot.deployment import Deployment
 from bot.settings import read_settings
 from models import Base, Collective, CollectiveLine, Keyring, Line, Membership, Person, Phone, PhoneLine, Store
@@ -29,7 +30,6 @@ from tests.world import ACCOUNT, TOKEN
 ROOT = Path(__file__).resolve().parent.parent
 SQLITE, POSTGRESQL = "SQLite", "PostgreSQL"
 DATA_KEY = "t6jQmP0vYx3n1kZc8sWb5uLr2eHd9aFg4oIiTqXyN7M="
-LINE = "+15550001111"
 _CHUNK = 5_000
 
 
@@ -135,10 +135,6 @@ class Crowd:
 
     def number(self, index: int) -> str:
         return number_of(index)
-
-
-def number_of(index: int) -> str:
-    return f"+1666{index:07d}"
 
 
 def add_crowd(deployment: Deployment, count: int, *, mps: float = 10.0, line: str = LINE, first: int = 0, has_written: bool = True) -> Crowd:

@@ -17,7 +17,8 @@ from itertools import islice
 
 import sqlalchemy as sa
 
-from benchmarks.ground import LINE, SQLITE, Bench, Crowd, Ground, add_crowd, start_python, stop_process
+from benchmarks.client import LINE
+from benchmarks.ground import SQLITE, Bench, Crowd, Ground, add_crowd, start_python, stop_process
 from benchmarks.results import Result, at_most
 from benchmarks.wire import Address, Connection, ask_all, signed_post
 from bot.delivery.broadcasts import approve_broadcast, draft_broadcast

@@ -20,13 +20,13 @@ def check_in(broadcast_id: int | None = None) -> Flow:
         if wants_peer is SILENCE:
             return
         if wants_peer:
-            time = yield FreeText("time", "What is a good and safe time for you?", within=timedelta(hours=12), longest=60)
+            time = yield FreeText("time", "What is a good time for you?", within=timedelta(hours=12), longest=60)
             if time is SILENCE:
                 return
             told = yield Do("tell_supporters", tell_supporters, {"time": time})
             if told["told"]:
                 yield Say("Thank you. A peer will write to you from this number.")
             else:
-                yield Say("Nobody is free just now. Your wish is kept. If it is urgent, send SOS.")
+                yield Say("Nobody is free just now. We keep your request. If it is urgent, send SOS.")
             return
     yield Say("Thank you for checking in.")

@@ -41,7 +41,7 @@ def sos() -> Flow:
     """SOS: people are told at once."""
     called = yield Do("call", call_for_help)
     if called["told"]:
-        yield Say("People of your group are told now. If you are in danger, call your emergency number.")
+        yield Say("We are telling people of your group now. If you are in danger, call your emergency number.")
     else:
         yield Say("Nobody could be told now. If you are in danger, call your emergency number.")
 

@@ -12,7 +12,7 @@ WHY_NOT_DRAFTED = {
     "too_late": "It is too late for that action.",
     "not_a_poll": "Write a poll so: POLL Where do we meet? / Park / School",
     "no_draft": "There is no draft now. Start with SEND, ALERT or POLL and your words.",
-    "other_options": "Please give the same number of options, so: HI Question? / First / Second",
+    "other_options": "Please give the same number of options, so: {code} Question? / First / Second",
 }
 
 WHY_NOT_SENT = {
@@ -82,14 +82,14 @@ def in_english(written: str) -> Flow:
 def preview(draft: dict) -> Flow:
     """Who would get it, what it takes, and the two ways to let it go."""
     if draft["refused"] is not None:
-        yield Say(WHY_NOT_DRAFTED[draft["refused"]])
+        yield Say(WHY_NOT_DRAFTED[draft["refused"]], {"code": draft.get("code", "")})
         return
     yield Say(
         "{number}: to {people}, segments each: {segments}.",
         {"number": draft["number"], "people": draft["people"], "segments": draft["segments"]},
     )
     if draft["fallback"]:
-        yield Say("Reading another language than theirs: {fallback}.", {"fallback": draft["fallback"]})
+        yield Say("Not in their language: {fallback}.", {"fallback": draft["fallback"]})
     if draft["held"]:
         yield Say("Quiet hours: {held} get it later.", {"held": draft["held"]})
     yield Say("Reply SEND and your code, or another organizer texts OK {number}.", {"number": draft["number"]})

@@ -12,7 +12,7 @@ def which_question(text: str, asked: list[int]) -> Flow:
     chosen = yield Choice(
         "which",
         "Which one do you answer? Reply with a letter.",
-        options={str(each["id"]): each["name"] for each in found},
+        options={str(each["id"]): OwnWords(each["name"]) if each["own"] else each["name"] for each in found},
         within=timedelta(hours=2),
     )
     if chosen is not SILENCE:

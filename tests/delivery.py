@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import sqlalchemy as sa
+from sqlalchemy.orm import defer
 
 from bot.delivery.broadcasts import approve_broadcast, draft_broadcast
 from bot.delivery.gateway import Accepted, Outcome
@@ -77,13 +78,12 @@ def put_letter(world: World, member: int, body: str = "Hello", kind: str = "repl
 def rows(world: World, broadcast: int | None = None) -> list[Outbound]:
     """All outbound rows, or one broadcast's, in the order of their ids."""
     with world.store.read() as session:
-        query = sa.select(Outbound).order_by(Outbound.id)
+        query = sa.select(Outbound).options(defer(Outbound.body)).order_by(Outbound.id)
         return list(session.scalars(query if broadcast is None else query.where(Outbound.broadcast_id == broadcast)))
 
 
 def row(world: World, number: int) -> Outbound:
-    with world.store.read() as session:
-        return session.get_one(Outbound, number)
+    return next(each for each in rows(world) if each.id == number)
 
 
 def states(world: World, broadcast: int | None = None) -> list[str]:

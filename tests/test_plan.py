@@ -135,9 +135,9 @@ def test_why_somebody_is_left_out(world: World) -> None:
 
 def test_an_opt_out_counts_for_its_line_only(world: World) -> None:
     collective = world.collective(lines=[LINE, SECOND])
-    member = world.member(collective, "+15551000001", spoke_on=SECOND)
+    phone, line = phone_of(world, world.member(collective, "+15551000001", spoke_on=SECOND)), world.line(LINE)
     with world.store.write() as session:
-        session.add(PhoneLine(phone_id=phone_of(world, member), line_id=world.line(LINE), opted_out_at=world.clock.now(), opted_out_by="word"))
+        session.add(PhoneLine(phone_id=phone, line_id=line, opted_out_at=world.clock.now(), opted_out_by="word"))
     assert [each.state for each in rows(world, send_broadcast(world, collective))] == ["queued"]
 
 

@@ -38,7 +38,7 @@ PAUSE_DAYS = 7
         {"joined": True, "already": False, "collective": "Sangha", "ask_who": False},
         {"joined": True, "already": False, "collective": "Sangha", "ask_who": True, "membership_id": 1},
         {"joined": False, "already": True, "collective": "Sangha", "ask_who": True, "membership_id": 1},
-        {"joined": False, "already": False, "elsewhere": "+15550001111", "collective": "Sangha", "ask_who": False},
+        {"joined": False, "already": False, "elsewhere": "+15550001111", "word": "SANGHA", "collective": "Sangha", "ask_who": False},
         {"joined": False, "already": False, "unknown": True, "near": "SANGHA"},
         {"joined": False, "already": False, "unknown": True, "near": None},
     ]
@@ -59,6 +59,7 @@ def join_collective(turn: Turn, word: str) -> dict[str, Any]:
             "already": False,
             "collective": collective.name,
             "elsewhere": address_of(turn, collective.id),
+            "word": collective.word.upper(),
             "ask_who": False,
         }
     phone = turn.session.get_one(Phone, turn.phone_id)

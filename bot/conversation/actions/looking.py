@@ -7,11 +7,14 @@ from typing import Any
 import sqlalchemy as sa
 
 from bot.conversation.actions.acting import action
-from bot.conversation.turn import Turn
+from bot.conversation.actions.votes import words_for
+from bot.conversation.turn import Handoff, Turn
+from bot.languages import mark
 from bot.languages.days import say_day
 from models import Collective, Membership, Outbound, Person
 
-KINDS = {"poll": "the vote", "action_alert": "the action"}
+KINDS = {"poll": mark("the vote"), "action_alert": mark("the action")}
+ANOTHER = mark("the other question")
 
 
 @action(
@@ -71,15 +74,19 @@ def read_roles(turn: Turn) -> dict[str, Any]:
     return {"organizer": "organizer" in roles, "supporter": "supporter" in roles}
 
 
-@action(outcomes=[[{"id": 1, "name": "the vote"}, {"id": 2, "name": "the action"}]], reads=True)
+@action(outcomes=[[{"id": 1, "name": KINDS["poll"], "own": False}, {"id": 2, "name": KINDS["action_alert"], "own": False}]], reads=True)
 def read_asked(turn: Turn, asked: list[int]) -> list[dict[str, Any]]:
     """The asking messages that one answer could belong to, named so that care is never told apart."""
-    rows = turn.session.execute(sa.select(Outbound.id, Outbound.asks).where(Outbound.id.in_(asked))).all()
-    kinds = [KINDS.get(row.asks, "the other question") for row in rows]
-    return [
-        {"id": row.id, "name": kind if kinds.count(kind) == 1 else f"{kind} {index}"}
-        for index, (row, kind) in enumerate(zip(rows, kinds, strict=True), 1)
-    ]
+    rows = turn.session.execute(sa.select(Outbound.id, Outbound.asks, Outbound.broadcast_id).where(Outbound.id.in_(asked))).all()
+    several = sum(row.asks == "poll" for row in rows) > 1
+    named = []
+    for row in rows:
+        # Two votes are told apart by their questions; they are the whole group's, and no secret.
+        if several and row.asks == "poll":
+            named.append({"id": row.id, "name": words_for(turn.session, row.broadcast_id, turn.language, "en").body[:60], "own": True})
+        else:
+            named.append({"id": row.id, "name": KINDS.get(row.asks, ANOTHER), "own": False})
+    return named
 
 
 @action(outcomes=[[{"id": 1, "name": "Sangha"}, {"id": 2, "name": "Tenants"}]], reads=True)
@@ -91,7 +98,5 @@ def read_belongings(turn: Turn) -> list[dict[str, Any]]:
 @action()
 def hand_over(turn: Turn, text: str, outbound_id: int | None = None, collective_id: int | None = None) -> dict[str, Any]:
     """She said what her earlier text was meant for: it is heard again, there."""
-    from bot.conversation.turn import Handoff
-
     turn.handoff = Handoff(text, outbound_id, collective_id)
     return {}

@@ -169,7 +169,7 @@ def newest_draft(turn: Turn) -> Broadcast | None:
     return turn.session.scalars(drafts.order_by(Broadcast.id.desc()).limit(1)).first()
 
 
-@action(outcomes=[*_PREVIEWS, {"refused": "no_draft"}, {"refused": "other_options"}])
+@action(outcomes=[*_PREVIEWS, {"refused": "no_draft"}, {"refused": "other_options", "code": "HI"}])
 def add_language(turn: Turn, language: str, text: str) -> dict[str, Any]:
     """HI … or ES …: the draft's words in another language. Each member then reads her own."""
     draft = newest_draft(turn)
@@ -180,7 +180,7 @@ def add_language(turn: Turn, language: str, text: str) -> dict[str, Any]:
     if draft.poll_id is not None:
         parsed = read_poll_text(text)
         if parsed is None or len(parsed[1]) != turn.session.get_one(Poll, draft.poll_id).options:
-            return {"refused": "other_options"}
+            return {"refused": "other_options", "code": language.replace("-", "").upper()}
         body, options = parsed
     add_text(turn.session, draft, language, body, options)
     return _drafted(turn, draft, text.strip())
