@@ -14,12 +14,12 @@ from contextlib import ExitStack
 from types import ModuleType
 from typing import Any
 
-from benchmarks import planning, sending, webhook
+from benchmarks import pacing, planning, replies, sending, webhook
 from benchmarks.ground import POSTGRESQL, SQLITE, Bench
 from benchmarks.results import print_table
 
 # In this order; each module has a TITLE and measure(bench), which yields results.
-BENCHMARKS: dict[str, ModuleType] = {"webhook": webhook, "planning": planning, "sending": sending}
+BENCHMARKS: dict[str, ModuleType] = {"webhook": webhook, "planning": planning, "sending": sending, "pacing": pacing, "replies": replies}
 
 
 def read_arguments(arguments: list[str] | None) -> argparse.Namespace:

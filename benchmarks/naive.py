@@ -4,9 +4,6 @@ from __future__ import annotations
 
 from benchmarks import client
 
-QUEUE = "naive"
-
-
 def send(number: str) -> None:
     """The job."""
     client.send(client.make_client(), number)

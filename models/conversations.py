@@ -79,7 +79,9 @@ class PeerRequest(Base):
     number: Mapped[int]
     membership_id: Mapped[int] = mapped_column(BigId)
     good_time: Mapped[str | None] = mapped_column(SealedText("peer_requests.good_time"))
-    state: Mapped[str] = mapped_column(String(8), default="open")
+    # Who answered, and when last: what she writes within a day of it goes to that supporter, and to nobody else.
+    supporter_id: Mapped[int | None] = mapped_column(BigId)
+    answered_at: Mapped[datetime | None] = mapped_column(Moment)
     created_at: Mapped[datetime] = mapped_column(Moment)
 
 

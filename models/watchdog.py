@@ -38,7 +38,8 @@ class Watchdog:
             self._waiting.pop(id(cursor.connection), None)
 
         def ends(connection: sa.Connection) -> None:
-            self._waits(connection.connection.driver_connection)
+            if not connection.invalidated:
+                self._waits(connection.connection.driver_connection)
 
         def is_back(driver: Any, _record: Any) -> None:
             self._waiting.pop(id(driver), None)

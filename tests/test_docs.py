@@ -105,8 +105,8 @@ def test_the_options_beside_a_command_are_its_own() -> None:
 
 def test_what_make_does_is_in_the_readme() -> None:
     targets = set(re.findall(r"^([a-z]+):.*## ", read(ROOT / "Makefile"), re.MULTILINE)) - {"help"}
-    named = set(re.findall(r"\bmake ([a-z]+)", "\n".join(code for code in re.findall(r"`([^`\n]+)`|^ {4}(make.+)$", read(README), re.M) for code in code)))
-    assert named == targets
+    code = [*re.findall(r"`([^`\n]+)`", read(README)), *re.findall(r"^ {4}(make .+)$", read(README), re.MULTILINE)]
+    assert set(re.findall(r"\bmake ([a-z]+)", "\n".join(code))) == targets
 
 
 def test_commands_named_in_the_code_exist() -> None:
@@ -199,9 +199,10 @@ def test_tests_named_in_the_docs_exist() -> None:
 
 
 def kept(folder: Path) -> set[str]:
-    """What stands in a folder, without what .gitignore names."""
-    ignored = [line.rstrip("/") for line in read(ROOT / ".gitignore").splitlines() if line.strip()] + [".git"]
-    return {path.name for path in folder.iterdir() if not any(fnmatch(path.name, pattern) for pattern in ignored)}
+    """What stands in a folder, without what .gitignore names; of hidden entries (editors leave theirs) only our own."""
+    ignored = [line.rstrip("/") for line in read(ROOT / ".gitignore").splitlines() if line.strip()]
+    names = {path.name for path in folder.iterdir() if not any(fnmatch(path.name, pattern) for pattern in ignored)}
+    return {name for name in names if not name.startswith(".") or name in (".ci", ".gitignore")}
 
 
 def test_the_tree_names_every_entry() -> None:
@@ -273,7 +274,7 @@ def tables() -> dict[str, str]:
     lines = ["| word | also | when | for | what it does |", "| --- | --- | --- | --- | --- |"]
     for word in WORDS:
         when = "any time" if word.always else "no question open"
-        also = ", ".join(word.spellings) or ("in capitals only" if word.capitals else "")
+        also = ", ".join((*word.spellings, *(["in capitals only"] if word.capitals else [])))
         lines.append(f"| `{word.name}`{followed_by(word)} | {also} | {when} | {word.who} | {FLOWS[word.flow].about} |")
     return {
         "words": "\n".join(lines),
@@ -284,7 +285,9 @@ def tables() -> dict[str, str]:
 
 def with_tables(page: str) -> str:
     for name, table in tables().items():
-        page = re.sub(rf"(<!-- {name}: begin -->\n).*?(<!-- {name}: end -->)", lambda found, table=table: f"{found[1]}{table}\n{found[2]}", page, flags=re.DOTALL)
+        begin, end = f"<!-- {name}: begin -->\n", f"<!-- {name}: end -->"
+        before, _, rest = page.partition(begin)
+        page = f"{before}{begin}{table}\n{end}{rest.partition(end)[2]}"
     return page
 
 

@@ -11,7 +11,7 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from bot.delivery.leases import LEASE_SECONDS, LeasedLine
-from bot.delivery.lists import as_list, in_list
+from bot.delivery.lists import as_list, in_list, in_states
 from models import Outbound, Store
 from models.clock import real_seconds
 from models.messages import CLAIMED, QUEUED
@@ -30,10 +30,9 @@ class Claimed:
     tries: int = field(default=0, compare=False)
 
 
-# The state as a literal and not as a parameter: only so can the planner see that the partial index fits.
 _PICK = (
     sa.select(_o.c.id)
-    .where(_o.c.line_id == sa.bindparam("line"), _o.c.state == sa.literal_column(f"'{QUEUED}'"))
+    .where(_o.c.line_id == sa.bindparam("line"), in_states(_o.c.state, QUEUED))
     .order_by(_o.c.lane, _o.c.position, _o.c.id)
     .limit(sa.bindparam("most"))
     .with_for_update(skip_locked=True, key_share=True)

@@ -13,6 +13,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
+from bot.delivery.lists import in_states
 from models import Line, Outbound, Store
 from models.clock import real_seconds
 from models.messages import CLAIMED, QUEUED
@@ -45,7 +46,7 @@ _l: Any = Line.__table__
 _o: Any = Outbound.__table__
 
 _waiting = (
-    sa.exists().where(_o.c.line_id == _l.c.id, _o.c.state == sa.literal_column(f"'{QUEUED}'")),
+    sa.exists().where(_o.c.line_id == _l.c.id, in_states(_o.c.state, QUEUED)),
     sa.or_(_l.c.held_until.is_(None), _l.c.held_until <= sa.bindparam("now")),
     _l.c.lease_until < sa.bindparam("real"),
 )
@@ -67,7 +68,7 @@ _TAKE = (
 )
 _ORPHANS = (
     sa.update(_o)
-    .where(_o.c.line_id == sa.bindparam("line"), _o.c.state == CLAIMED, sa.func.coalesce(_o.c.fence, 0) < sa.bindparam("of_fence"))
+    .where(_o.c.line_id == sa.bindparam("line"), in_states(_o.c.state, CLAIMED), sa.func.coalesce(_o.c.fence, 0) < sa.bindparam("of_fence"))
     .values(state=QUEUED, lease_until=None)
 )
 _held_by_us = (_l.c.id == sa.bindparam("line"), _l.c.fence == sa.bindparam("of_fence"))

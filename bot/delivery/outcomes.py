@@ -20,6 +20,7 @@ from sqlalchemy.orm import Session
 
 from bot.delivery.errors import REST, TRY_AGAIN, Reaction, reaction_to
 from bot.delivery.gateway import Accepted, Lost, Outcome, Refused
+from bot.delivery.lists import in_states
 from bot.delivery.marks import Marked
 from models import Line, Outbound, PhoneLine, Store
 from models.messages import ACCEPTED, ATTEMPTING, FAILED, HELD, QUEUED, UNKNOWN
@@ -41,7 +42,7 @@ class Sent:
 _o: Any = Outbound.__table__
 _l: Any = Line.__table__
 _pl: Any = PhoneLine.__table__
-_in_doubt = _o.c.state.in_((ATTEMPTING, UNKNOWN))
+_in_doubt = in_states(_o.c.state, ATTEMPTING, UNKNOWN)
 
 
 @cache

@@ -133,7 +133,7 @@ class Pump:
         self._collect(now)
         self.written_at = now
         turns = self._allot(now)
-        idle = [line for line in self.lines.values() if line.is_idle]
+        idle = [turn.paced for turn in turns if turn.paced.is_idle and not (turn.taken or turn.wanted)]
         renew = now - self.renewed_at > RENEW_EVERY
         if not (self.unwritten or idle or renew or any(turn.taken or turn.wanted for turn in turns)):
             return

@@ -11,6 +11,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from bot.delivery.lists import in_states
 from bot.delivery.outcomes import learn_from
 from bot.delivery.tokens import read_token
 from models import Outbound, Store
@@ -43,7 +44,7 @@ _code = sa.bindparam("code", type_=sa.Integer)
 def _statement(state: str) -> sa.Update:
     """The one statement, for one of our states."""
     lower = [known for known, rank in RANKS.items() if rank < RANKS[state]]
-    climbs: Any = _o.c.state.in_([sa.literal_column(f"'{name}'") for name in lower])
+    climbs: Any = in_states(_o.c.state, *lower)
     values: dict[str, Any] = {
         "sid": sa.func.coalesce(_o.c.sid, sa.bindparam("of_sid", type_=sa.String)),
         "error_code": sa.func.coalesce(_o.c.error_code, _code),

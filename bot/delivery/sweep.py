@@ -16,6 +16,7 @@ from sqlalchemy.orm import Session
 
 from bot.delivery.audience import WINDOW
 from bot.delivery.leases import is_anything_waiting
+from bot.delivery.lists import in_states
 from models import Broadcast, Line, Outbound, PhoneLine, Store
 from models.broadcasts import DONE, SENDING
 from models.clock import real_seconds
@@ -47,33 +48,28 @@ _l: Any = Line.__table__
 _pl: Any = PhoneLine.__table__
 
 
-def _is(state: str) -> Any:
-    """As a literal, so that the planner sees that the partial index fits."""
-    return _o.c.state == sa.literal_column(f"'{state}'")
-
-
 # Two questions about a broadcast, one for each of the partial indexes.
-_unsettled = _o.c.state.in_([sa.literal_column(f"'{state}'") for state in (HELD, CLAIMED, ATTEMPTING)])
+_unsettled = in_states(_o.c.state, HELD, CLAIMED, ATTEMPTING)
 _run_out = sa.func.coalesce(_o.c.lease_until, 0) < sa.bindparam("real")
-_RECLAIM = sa.update(_o).where(_is(CLAIMED), _run_out).values(state=QUEUED, lease_until=None)
-_DOUBT = sa.update(_o).where(_is(ATTEMPTING), _run_out).values(state=UNKNOWN, lease_until=None)
+_RECLAIM = sa.update(_o).where(in_states(_o.c.state, CLAIMED), _run_out).values(state=QUEUED, lease_until=None)
+_DOUBT = sa.update(_o).where(in_states(_o.c.state, ATTEMPTING), _run_out).values(state=UNKNOWN, lease_until=None)
 _due = (
     sa.select(_o.c.id)
-    .where(_is(HELD), _o.c.due_at <= sa.bindparam("now"), sa.func.coalesce(_o.c.reason, "").not_in(WITHOUT_HOUR))
+    .where(in_states(_o.c.state, HELD), _o.c.due_at <= sa.bindparam("now"), sa.func.coalesce(_o.c.reason, "").not_in(WITHOUT_HOUR))
     .order_by(_o.c.due_at)
     .limit(MOST_RELEASED)
 )
-_RELEASE = sa.update(_o).where(_o.c.id.in_(_due), _is(HELD)).values(state=QUEUED, reason=None)
+_RELEASE = sa.update(_o).where(_o.c.id.in_(_due), in_states(_o.c.state, HELD)).values(state=QUEUED, reason=None)
 _EXPIRE_HELD = (
     sa.update(_o)
-    .where(_is(HELD), _o.c.expires_at <= sa.bindparam("now"))
+    .where(in_states(_o.c.state, HELD), _o.c.expires_at <= sa.bindparam("now"))
     .values(state=EXPIRED, reason="too_late", done_at=sa.bindparam("now"))
 )
 # Queued ones expire when they are marked; but a line that rests marks nothing, and its broadcasts should end all the same.
 _EXPIRE_QUEUED = (
     sa.update(_o)
     .where(
-        _is(QUEUED),
+        in_states(_o.c.state, QUEUED),
         _o.c.expires_at <= sa.bindparam("now"),
         _o.c.line_id.in_(sa.select(_l.c.id).where(_l.c.held_until > sa.bindparam("now"))),
     )
@@ -84,7 +80,7 @@ _DONE = (
     .where(
         _b.c.state == SENDING,
         _b.c.planned_at.is_not(None),
-        ~sa.exists().where(_o.c.broadcast_id == _b.c.id, _is(QUEUED)),
+        ~sa.exists().where(_o.c.broadcast_id == _b.c.id, in_states(_o.c.state, QUEUED)),
         ~sa.exists().where(_o.c.broadcast_id == _b.c.id, _unsettled),
     )
     .values(state=DONE, done_at=sa.bindparam("now"))
@@ -92,10 +88,12 @@ _DONE = (
 _open_window = sa.exists().where(
     _pl.c.phone_id == _o.c.phone_id, _pl.c.line_id == _o.c.line_id, _pl.c.last_inbound_at > sa.bindparam("since")
 )
-_WINDOW = sa.update(_o).where(_is(HELD), _o.c.reason == "window", _open_window).values(state=QUEUED, reason=None)
+_WINDOW = sa.update(_o).where(in_states(_o.c.state, HELD), _o.c.reason == "window", _open_window).values(state=QUEUED, reason=None)
 _HER_WINDOW = (
     sa.update(_o)
-    .where(_o.c.phone_id == sa.bindparam("phone"), _o.c.line_id == sa.bindparam("line"), _is(HELD), _o.c.reason == "window")
+    .where(
+        _o.c.phone_id == sa.bindparam("phone"), _o.c.line_id == sa.bindparam("line"), in_states(_o.c.state, HELD), _o.c.reason == "window"
+    )
     .values(state=QUEUED, reason=None)
 )
 

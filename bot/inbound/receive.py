@@ -101,7 +101,7 @@ def _receive_once(reception: Reception, message: InboundMessage, failed: bool = 
         if inbound_id is None:
             return _answer_again(session, sid_hash, now), False
         if line is None:
-            log.warning("a message came to a line that is not registered; `flask line list` shows those that are")
+            log.warning("a message came to a line that is not registered; `flask doctor` shows those that are")
             _finish(session, inbound_id, handled_as="unknown line")
             return EMPTY, False
         if not message.is_from_a_phone or reception.lines.is_ours(message.sender):

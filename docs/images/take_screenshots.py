@@ -107,7 +107,8 @@ def photograph(browser: Browser, url: str, file: str, phones: Sequence[str]) -> 
     )
     last = page.locator(f'.phone[data-number="{phones[-1]}"]').bounding_box()
     assert last is not None
-    page.screenshot(path=HERE / file, animations="disabled", clip={"x": 0, "y": 0, "width": width, "height": last["y"] + last["height"] + 22})
+    below = last["y"] + last["height"] + 22
+    page.screenshot(path=HERE / file, animations="disabled", clip={"x": 0, "y": 0, "width": width, "height": below})
     page.close()
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import timedelta
 from typing import Any
 
 import sqlalchemy as sa
@@ -14,6 +15,11 @@ from bot.conversation.turn import Turn
 from bot.delivery.broadcasts import take_number
 from bot.languages.content import render_check_in
 from models import Broadcast, CheckIn, Membership, Note, PeerRequest
+
+# A talk with a supporter that nobody went on with for a day is over; what she writes then is for the organizers again.
+TALK_LASTS = timedelta(hours=24)
+# An answer within the hour belongs to what she has just written; later it waits for her morning like any other text.
+ANSWERED_AT_ONCE = timedelta(hours=1)
 
 
 @action(
@@ -140,7 +146,6 @@ def reply_to_note(turn: Turn, written: str) -> dict[str, Any]:
     to = reader(turn, member_id) if member_id is not None else None
     if to is None:
         return {"sent": False, "number": number}
-    # An answer within the hour is still part of her own talk; later it waits for her morning like any other text.
     sent = write_to(
         turn, to, "{collective}: {words}", kind="relay", unprompted=not urgent, collective=here.collective, words=rest.strip()[:600]
     )
@@ -151,17 +156,36 @@ def _who_wrote(turn: Turn, number: int, roles: frozenset[str], collective_id: in
     note = turn.session.scalars(sa.select(Note).where(Note.collective_id == collective_id, Note.number == number)).one_or_none()
     if note is not None and ("organizer" in roles or note.kind == "sos"):
         note.state, note.answered_at = "answered", turn.now
-        return note.membership_id, note.kind == "sos" or (turn.now - note.created_at).total_seconds() < 3600
+        return note.membership_id, note.kind == "sos" or turn.now - note.created_at < ANSWERED_AT_ONCE
     request = turn.session.scalars(
         sa.select(PeerRequest).where(PeerRequest.collective_id == collective_id, PeerRequest.number == number)
     ).one_or_none()
     if request is not None and "supporter" in roles:
-        return request.membership_id, False
+        at_once = turn.now - (request.answered_at or request.created_at) < ANSWERED_AT_ONCE
+        request.supporter_id, request.answered_at = turn.member().membership_id, turn.now
+        return request.membership_id, at_once
     return None, False
 
 
 @action()
 def pass_on(turn: Turn, text: str) -> dict[str, Any]:
-    """Keep what no flow took for the organizers."""
-    keep_note(turn, text)
+    """Keep what no flow took for the organizers; but what she writes to a supporter who answered her goes to that supporter alone."""
+    if not _tell_her_supporter(turn, text):
+        keep_note(turn, text)
     return {}
+
+
+def _tell_her_supporter(turn: Turn, text: str) -> bool:
+    since = turn.now - TALK_LASTS
+    request = turn.session.scalars(
+        sa.select(PeerRequest)
+        .where(PeerRequest.membership_id == turn.member().membership_id, PeerRequest.answered_at > since, PeerRequest.supporter_id.is_not(None))
+        .order_by(PeerRequest.answered_at.desc())
+        .limit(1)
+    ).first()
+    supporter = reader(turn, request.supporter_id) if request is not None and request.supporter_id is not None else None
+    if request is None or supporter is None:
+        return False
+    request.answered_at = turn.now  # the talk goes on
+    words_of_hers = {"number": request.number, "words": text[:600]}
+    return write_to(turn, supporter, "No. {number} writes: {words}", kind="relay", unprompted=not supporter.on_duty, **words_of_hers) is not None
