@@ -25,10 +25,10 @@ from bot.delivery.bell import QUEUE, ring
 from bot.delivery.jobs import take_duty
 from bot.delivery.plan import plan_broadcast
 from bot.deployment import Deployment, open_deployment
-from bot.retention import purge
 from bot.schedule.clock import ClockThread, Handler
 from bot.schedule.timers import DueTimer
 from bot.settings import SettingsRefused
+from bot.upkeep.retention import purge
 from flows import FLOWS
 
 log = logging.getLogger("chorus.worker")

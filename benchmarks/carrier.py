@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import subprocess
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
 
 import sqlalchemy as sa
 from redis import Redis
@@ -27,7 +26,7 @@ _UNSENT = (QUEUED, CLAIMED, ATTEMPTING)
 
 
 @contextmanager
-def open_simulator(lines: Iterable[str | Mapping[str, Any]] = (LINE,), latency_ms: float = 0.0, receipts: bool = False) -> Iterator[RunningSimulator]:
+def open_simulator(lines: Sequence[str] = (LINE,), latency_ms: float = 0.0, receipts: bool = False) -> Iterator[RunningSimulator]:
     """A carrier that answers after ``latency_ms``. Without ``receipts`` it posts none: their cost has a benchmark of its own."""
     with start_simulator(account=ACCOUNT, token=TOKEN, webhook_base="http://127.0.0.1:9", lines=lines) as simulator:
         simulator.client.faults(latency_ms=latency_ms, receipts={"drop": not receipts})

@@ -1,4 +1,4 @@
-"""The twilio client without Chorus, and the words that both sides send. Imports nothing else: the naive script's jobs pay for every import."""
+"""The twilio client without Chorus, and the words that both sides send. Imports no more: the naive script's jobs pay for it."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def number_of(index: int) -> str:
     return f"+1666{index:07d}"
 
 
-class ToTheSimulator(TwilioHttpClient):  # type: ignore[misc]
+class ToTheSimulator(TwilioHttpClient):
     """The client's own transport, to another address, with a connection for each thread (its default keeps ten and throws others away)."""
 
     def __init__(self, connections: int) -> None:

@@ -6,6 +6,7 @@ PostgreSQL is the embedded one of the tests (no fsync: its data is thrown away),
 from __future__ import annotations
 
 import os
+import platform
 import subprocess
 import sys
 import tempfile
@@ -118,7 +119,7 @@ def stop_process(process: subprocess.Popen[str], seconds: float = 20.0) -> None:
 
 def cpu_seconds(pid: int) -> float:
     """The CPU time, user and system, that another process of ours has used so far."""
-    if sys.platform == "linux":
+    if platform.system() == "Linux":
         # The process's own CPU clock (clock_getcpuclockid(3)): to the nanosecond, where /proc counts hundredths of a second.
         return time.clock_gettime((~pid << 3) | 2)
     told = subprocess.run(["ps", "-o", "time=", "-p", str(pid)], capture_output=True, text=True, check=True).stdout.strip()
@@ -137,14 +138,13 @@ class Crowd:
         return number_of(index)
 
 
-def add_crowd(deployment: Deployment, count: int, *, mps: float = 10.0, line: str = LINE, first: int = 0, has_written: bool = True) -> Crowd:
-    """A collective with a line of its own and ``count`` members, each with a phone; ``first``: the number of the first phone.
-
-    ``has_written``: they joined by text on that line, as most do; else they came by an import. One INSERT for many rows: this is not measured.
-    """
+def add_crowd(deployment: Deployment, count: int, *, mps: float = 10.0, line: str = LINE, first: int = 0) -> Crowd:
+    """A collective with a line of its own and ``count`` members who joined by text on it; ``first``: the number of the first phone."""
     store, now = deployment.store, deployment.clock.now()
     with store.write() as session:
-        collective = Collective(name="Sangha", word=f"sangha{first}", about="we meet and act together", timezone="UTC", language="en", created_at=now)
+        collective = Collective(
+            name="Sangha", word=f"sangha{first}", about="we act together", timezone="UTC", language="en", created_at=now
+        )
         sender = Line(channel="sms", address=line, country="US", mps=mps, created_at=now)
         session.add_all([collective, sender])
         session.flush()
@@ -154,14 +154,15 @@ def add_crowd(deployment: Deployment, count: int, *, mps: float = 10.0, line: st
     for start in range(0, count, _CHUNK):
         part = ids[start : start + _CHUNK]
         with store.write() as session:
-            rows: list[tuple[Any, list[dict[str, Any]]]] = [
-                (Phone, [{"id": n, "number": number_of(n - 1), "number_hash": store.hash_number(number_of(n - 1)), "current_person_id": n, "created_at": now} for n in part]),
-                (Person, [{"id": n, "phone_id": n, "created_at": now} for n in part]),
-                (Membership, [{"id": n, "person_id": n, "collective_id": collective_id, "line_id": line_id if has_written else None, "joined_at": now} for n in part]),
-            ]  # fmt: skip
-            if has_written:
-                rows.append((PhoneLine, [{"phone_id": n, "line_id": line_id, "last_inbound_at": now} for n in part]))
-            for model, values in rows:
+            rows: dict[Any, list[dict[str, Any]]] = {Phone: [], Person: [], Membership: [], PhoneLine: []}
+            for n in part:
+                number = number_of(n - 1)
+                hashed = store.hash_number(number)
+                rows[Phone].append({"id": n, "number": number, "number_hash": hashed, "current_person_id": n, "created_at": now})
+                rows[Person].append({"id": n, "phone_id": n, "created_at": now})
+                rows[Membership].append({"id": n, "person_id": n, "collective_id": collective_id, "line_id": line_id, "joined_at": now})
+                rows[PhoneLine].append({"phone_id": n, "line_id": line_id, "last_inbound_at": now})
+            for model, values in rows.items():
                 session.execute(sa.insert(model.__table__), values)
     with store.write() as session:
         session.execute(sa.text("ANALYZE"))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from benchmarks import client
 
+
 def send(number: str) -> None:
     """The job."""
     client.send(client.make_client(), number)

@@ -1,7 +1,7 @@
 """How exactly a line keeps its pace, read from the carrier's ledger.
 
-Three lines of 1, 10 and 80 segments a second send for 15 s at the same time from one worker: longer than one turn of duty of the pump, so that
-the handover from one turn to the next is in it. Time is from the first message to the last, against (messages - 1) / pace.
+Three lines of 1, 10 and 80 segments a second send for 15 s at the same time from one worker: longer than one turn of duty of the pump, so
+that the handover from one turn to the next is in it. Time is from the first message to the last, against (messages - 1) / pace.
 
 Then a worker is killed in the middle (kill -9) and another one goes on: how long nothing left, and whether the pace held across it. On
 PostgreSQL the second worker runs all the time, on SQLite (one worker at a time) it is started after the kill.
@@ -59,7 +59,9 @@ def keep_pace(ground: Ground, carrier: SimulatorClient, lines: list[str]) -> Ite
             raise RuntimeError(f"{len(sent)} messages at {pace} a second")
         off = (max(moments) - min(moments)) / SECONDS - 1
         most = most_in_a_second(sent)
-        yield within(f"{pace} segments a second: off the ideal time", ground.database, abs(off) * 100, 2.0, "%", f"{off * 100:+.2f} %, {SECONDS} s")
+        yield within(
+            f"{pace} segments a second: off the ideal time", ground.database, abs(off) * 100, 2.0, "%", f"{off * 100:+.2f} %, {SECONDS} s"
+        )
         yield within(f"{pace} segments a second: most in any second", ground.database, most, pace + 1, "segments", f"{len(sent)} messages")
 
 
@@ -91,7 +93,14 @@ def survive_a_kill(ground: Ground, carrier: SimulatorClient, line: str) -> Itera
     gap = max(later - earlier for earlier, later in pairwise(moments))
     unknown = states(ground, broadcast).get("unknown", 0)
     yield within("kill -9 at 10 a second: the gap", ground.database, gap, MOST_GAP, "s", f"{unknown} of unknown outcome, none twice")
-    yield within("kill -9 at 10 a second: most in any second", ground.database, most_in_a_second(sent), KILLED_PACE + 1, "segments", f"{len(sent)} messages")
+    yield within(
+        "kill -9 at 10 a second: most in any second",
+        ground.database,
+        most_in_a_second(sent),
+        KILLED_PACE + 1,
+        "segments",
+        f"{len(sent)} messages",
+    )
 
 
 def most_in_a_second(sent: list[dict[str, Any]]) -> int:

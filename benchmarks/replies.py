@@ -1,7 +1,7 @@
 """How long somebody who texts waits for her answer while others text too, or while a broadcast leaves at full pace.
 
-First: 16 senders at once on SQLite, each texting again as soon as she is answered (a note, a vote), with a worker that sends at 10 a second and
-receipts that come in. That is as much as one web process takes: the time is mostly the others' turns.
+First: 16 senders at once on SQLite, each texting again as soon as she is answered (a note, a vote), with a worker that sends at 10 a second
+and receipts that come in. That is as much as one web process takes: the time is mostly the others' turns.
 
 Then: a broadcast that leaves as fast as the machine can, with its receipts coming back to the same web process, and somebody who texts
 ten times a second. What she is answered in the response, and what must go out by the queue (a code, ahead of the broadcast).
@@ -19,8 +19,8 @@ from benchmarks.carrier import forget_bells, open_simulator, open_worker, send_t
 from benchmarks.client import LINE, number_of
 from benchmarks.ground import SQLITE, Bench, Crowd, Ground, add_crowd
 from benchmarks.results import Result, percentile, within
-from benchmarks.webhook import Website, notes, open_poll, open_website, votes
-from benchmarks.wire import Connection, ask_together
+from benchmarks.webhook import NOTED, Website, notes, open_poll, open_website, votes
+from benchmarks.wire import Connection, ask_together, check
 from bot.delivery.bell import ring
 from bot.delivery.outbox import Letter, put
 from bot.simulator.client import SimulatorClient
@@ -117,9 +117,7 @@ def text_steadily(website: Website, texts: list[bytes], answered: list[float], o
         if over.is_set():
             break
         time.sleep(max(0.0, due - time.perf_counter()))
-        status, _ = connection.ask(text)
-        if status != 200:
-            raise RuntimeError(f"HTTP {status}")
+        check(*connection.ask(text), NOTED)
         answered.append(time.perf_counter() - due)
         due += 1 / TEXTS_A_SECOND
     connection.close()
@@ -129,7 +127,9 @@ def put_code(ground: Ground, crowd: Crowd, index: int) -> float:
     """Queue a code for one member; returns the moment (monotonic) of its commit."""
     deployment = ground.deployment
     phone = crowd.memberships[index]
-    letter = Letter("code", f"Code {index}", "en", crowd.line_id, phone, person_id=phone, collective_id=crowd.collective_id, unprompted=False)
+    letter = Letter(
+        "code", f"Code {index}", "en", crowd.line_id, phone, person_id=phone, collective_id=crowd.collective_id, unprompted=False
+    )
     with deployment.store.write() as session:
         put(session, deployment.clock.now(), letter)
     moment = time.monotonic()

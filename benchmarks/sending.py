@@ -77,22 +77,26 @@ def measure_on(ground: Ground, carrier: SimulatorClient) -> Iterator[Result]:
     took, cpu = medians(ours)
     sdk_took, sdk_cpu = medians(alone)
     yield at_least(
-        "rate, against the SDK at the same concurrency", ground.database, median_ratio([one[0] for one in alone], [one[0] for one in ours]), 0.9,
+        "rate, against the SDK at the same concurrency", ground.database, median_ratio(column(alone, 0), column(ours, 0)), 0.9,
         f"{RECIPIENTS / took:.0f}/s against {RECIPIENTS / sdk_took:.0f}/s on {MOST_IN_FLIGHT} threads",
     )  # fmt: skip
     yield at_most(
-        "CPU a message, against the SDK alone", ground.database, median_ratio([one[1] for one in ours], [one[1] for one in alone]), 0.7,
+        "CPU a message, against the SDK alone", ground.database, median_ratio(column(ours, 1), column(alone, 1)), 0.7,
         f"{cpu / RECIPIENTS * 1e6:.0f} us against {sdk_cpu / RECIPIENTS * 1e6:.0f} us",
     )  # fmt: skip
     for each, times in naively.items():
         yield at_least(
-            f"time, against the naive script on {each.what}", ground.database, median_ratio(times, [one[0] for one in ours]), each.goal,
+            f"time, against the naive script on {each.what}", ground.database, median_ratio(times, column(ours, 0)), each.goal,
             f"{took:.2f} s against {statistics.median(times):.0f} s (scaled from {each.count} messages)",
         )  # fmt: skip
 
 
+def column(pairs: list[tuple[float, float]], place: int) -> list[float]:
+    return [pair[place] for pair in pairs]
+
+
 def medians(pairs: list[tuple[float, float]]) -> tuple[float, float]:
-    return statistics.median(pair[0] for pair in pairs), statistics.median(pair[1] for pair in pairs)
+    return statistics.median(column(pairs, 0)), statistics.median(column(pairs, 1))
 
 
 def send_by_chorus(ground: Ground, crowd: Crowd, carrier: SimulatorClient, worker: int) -> tuple[float, float]:

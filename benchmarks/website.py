@@ -1,4 +1,4 @@
-"""`python -m benchmarks.website`: Chorus and a bare Flask application in one process behind one gunicorn, as in production (gthread, 16 threads).
+"""`python -m benchmarks.website`: Chorus and a bare Flask application in one process behind one gunicorn (16 threads, as deployed).
 
 Both are reached through the same server, the same sockets and the same few lines of dispatch, so that what they differ in is what they
 do. The settings are those of the environment. The first line printed is the port; `/cpu` tells the process's CPU seconds.

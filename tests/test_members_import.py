@@ -14,10 +14,9 @@ from click.testing import Result
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bot import enrolment
 from bot.deployment import Deployment
-from bot.members import MemberRefused, NumberRefused, add_member, parse_number
-from bot.roster import Remark, RosterRefused, RosterRow, make_inert, read_roster, write_roster
+from bot.members import MemberRefused, NumberRefused, add_member, enrolment, parse_number
+from bot.members.roster import Remark, RosterRefused, RosterRow, make_inert, read_roster, write_roster
 from models import Collective, Consent, Group, GroupMember, Membership, Outbound, Person, Phone, PhoneLine
 from tests.cli import Run, commands_of
 from tests.world import World

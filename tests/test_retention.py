@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from bot import retention
-from bot.retention import is_behind, purge
+from bot.upkeep import retention
+from bot.upkeep.retention import is_behind, purge
 from models import (
     Alert,
     Audit,

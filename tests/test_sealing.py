@@ -9,9 +9,9 @@ from datetime import UTC, datetime
 import pytest
 import sqlalchemy as sa
 
-from bot import rotation
 from bot.deployment import Deployment
-from bot.rotation import count_old_seals, reseal_everything, sealed_columns
+from bot.upkeep import rotation
+from bot.upkeep.rotation import count_old_seals, reseal_everything, sealed_columns
 from models import (
     Broadcast,
     BroadcastText,

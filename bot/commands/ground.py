@@ -21,7 +21,7 @@ from sqlalchemy.orm import Session
 from bot.deployment import Deployment
 from bot.languages import fold, match_language
 from bot.members import NumberRefused, parse_number
-from bot.roster import match_timezone
+from bot.members.roster import match_timezone
 from models import Collective, DatabaseBusy, SealBroken
 
 

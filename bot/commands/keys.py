@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from bot.commands.ground import Refused, Subject, current_deployment, progress_bar
-from bot.rotation import count_old_seals, reseal_everything
+from bot.upkeep.rotation import count_old_seals, reseal_everything
 
 keys = Subject("keys", help="The keys that seal the database (DATA_KEYS).")
 commands: tuple[click.Command, ...] = (keys,)

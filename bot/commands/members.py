@@ -9,8 +9,8 @@ import click
 import phonenumbers
 
 from bot.commands.ground import Refused, Subject, count, current_deployment, find_collective, is_terminal, progress_bar
-from bot.enrolment import Forecast, enrol, forecast_enrolment, list_members
-from bot.roster import Remark, Roster, RosterRefused, read_roster, write_roster
+from bot.members.enrolment import Forecast, enrol, forecast_enrolment, list_members
+from bot.members.roster import Remark, Roster, RosterRefused, read_roster, write_roster
 from models import Audit
 
 members = Subject("members", help="Member lists in and out.")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from bot.commands.ground import command, current_deployment, progress_bar
-from bot.retention import purge
+from bot.upkeep.retention import purge
 
 
 @command("purge")

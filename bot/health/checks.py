@@ -21,7 +21,7 @@ from rq.worker import BaseWorker
 from sqlalchemy.exc import SQLAlchemyError
 
 from bot.deployment import Deployment
-from bot.retention import is_behind
+from bot.upkeep.retention import is_behind
 from bot.schedule.timers import TRIES
 from models import DatabaseBusy, Line, Outbound, SealBroken, Timer
 from models.clock import real_seconds

@@ -246,7 +246,7 @@ def _mark_stopped(turn: Turn, line_id: int, by: str, only_if_open: bool = False)
         phone_id=turn.phone_id, line_id=line_id, opted_out_at=turn.now, opted_out_by=by
     )
     # A STOP that stands at the carrier stays the carrier's, whatever she says later: only her START lifts it there.
-    carriers = sa.and_(table.c.opted_out_at.is_not(None), table.c.opted_out_by.in_(("carrier", "21610")), by != "carrier")
+    carriers = sa.and_(table.c.opted_out_at.is_not(None), table.c.opted_out_by.in_(("carrier", "21610")), sa.literal(by) != "carrier")
     where = table.c.opted_out_at.is_(None) if only_if_open else sa.not_(carriers)
     turn.session.execute(
         insert.on_conflict_do_update(

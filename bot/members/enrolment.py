@@ -12,7 +12,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
-from bot.roster import RosterRow
+from bot.members.roster import RosterRow
 from models import Audit, Collective, Consent, Group, GroupMember, Membership, Person, Phone, PhoneLine, Store, sqlite_or_postgres_insert
 
 CHUNK = 500
