@@ -22,7 +22,7 @@ def create_app(deployment: Deployment | None = None) -> Flask:
 
     app = Flask("chorus", static_folder=None)
     deployment = deployment or open_deployment()
-    app.config.update(SECRET_KEY=deployment.settings.secret_key, MAX_CONTENT_LENGTH=64 * 1024, SESSION_COOKIE_SAMESITE="Lax")
+    app.config.update(SECRET_KEY=deployment.settings.secret_key, MAX_CONTENT_LENGTH=256 * 1024, SESSION_COOKIE_SAMESITE="Lax")
     app.extensions["chorus"] = deployment
     app.register_blueprint(inbound.blueprint)  # Twilio's doors: signature first
     app.register_blueprint(health.blueprint)  # /healthz and /metrics

@@ -11,7 +11,8 @@ def join(word: str) -> Flow:
     joined = yield Do("join", join_collective, {"word": word})
     if joined.get("elsewhere"):
         yield Say(
-            "{collective} uses another number. Send JOIN {word} to {number}.", {"collective": joined["collective"], "word": joined["word"], "number": joined["elsewhere"]}
+            "{collective} uses another number. Send JOIN {word} to {number}.",
+            {"collective": joined["collective"], "word": joined["word"], "number": joined["elsewhere"]},
         )
         return
     if joined.get("unknown"):

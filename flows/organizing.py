@@ -32,7 +32,7 @@ WHY_NOT_SENT = {
 def send(written: str | None = None) -> Flow:
     """SEND and words makes a draft; SEND 123456 sends it."""
     code = "".join((written or "").split())
-    if not code or (code.isdigit() and len(code) == 6):
+    if not code or (code.isdecimal() and len(code) == 6):
         sent = yield Do("send_with_code", send_with_code, {"code": code or None})
         yield from told(sent)
         return

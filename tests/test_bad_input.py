@@ -149,7 +149,11 @@ def test_a_long_text_is_kept_whole(place: World) -> None:
 
 # --- media, places, people, buttons ---------------------------------------------------------------------------------------------------------------
 
-PICTURE = {"NumMedia": "1", "MediaUrl0": "https://api.twilio.com/2010-04-01/Accounts/AC/Messages/MM/Media/ME1", "MediaContentType0": "image/jpeg"}
+PICTURE = {
+    "NumMedia": "1",
+    "MediaUrl0": "https://api.twilio.com/2010-04-01/Accounts/AC/Messages/MM/Media/ME1",
+    "MediaContentType0": "image/jpeg",
+}
 VCARD = {"NumMedia": "1", "MediaUrl0": "https://api.twilio.com/x", "MediaContentType0": "text/vcard"}
 LOCATION = {"Latitude": "28.6139", "Longitude": "77.2090", "Address": "Jantar Mantar, Delhi", "Label": "Here", "MessageType": "location"}
 
@@ -190,7 +194,15 @@ def test_a_button_is_its_text(place: World) -> None:
 
 
 def test_unknown_parameters_are_signed_and_ignored(place: World) -> None:
-    extra = {"Zzz": "", "aaa": "x", "Body2": "STOP", "Forwarded": "true", "ReferralBody": "ad", "ExternalUserId": "whatsapp:ID.1", "नया": "हाँ"}
+    extra = {
+        "Zzz": "",
+        "aaa": "x",
+        "Body2": "STOP",
+        "Forwarded": "true",
+        "ReferralBody": "ad",
+        "ExternalUserId": "whatsapp:ID.1",
+        "नया": "हाँ",
+    }
     assert "POLLS" in place.text(ASHA, "MENU", **extra).text
 
 
@@ -352,7 +364,13 @@ def test_strange_receipts(world: World, changed: dict[str, str]) -> None:
     world.member(world.collective(), ASHA, spoke_on=SMS)
     [callback] = world.text(ASHA, "MENU").callbacks
     path = callback.removeprefix("https://chorus.example.org")
-    for token in (path, "/twilio/status/x", "/twilio/status/1-1-aaaaaaaaaaaaaaaa", "/twilio/status/" + "z" * 2000, "/twilio/status/a-b-c-d"):
+    for token in (
+        path,
+        "/twilio/status/x",
+        "/twilio/status/1-1-aaaaaaaaaaaaaaaa",
+        "/twilio/status/" + "z" * 2000,
+        "/twilio/status/a-b-c-d",
+    ):
         assert world.post(token, {"MessageSid": new_sid(), "AccountSid": ACCOUNT} | changed).status == 204
     assert world.post(path, {"MessageSid": new_sid(), "MessageStatus": "delivered"}).status == 204
     with world.store.read() as session:

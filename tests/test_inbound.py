@@ -285,7 +285,9 @@ def test_a_statement_that_the_database_refuses_is_a_failed_flow_not_a_lost_messa
     def note(text: str) -> Flow:
         yield Do("pass_on", break_a_rule, {"text": text})
 
-    reception = Reception(world.deployment, flows.FLOWS | {"note": FlowEntry(note, "a test")}, WordTable(flows.WORDS), LineBook(world.store))
+    reception = Reception(
+        world.deployment, flows.FLOWS | {"note": FlowEntry(note, "a test")}, WordTable(flows.WORDS), LineBook(world.store)
+    )
     assert "went wrong" in receive(reception, read_message(inbound_parameters(ASHA, "hello there", "+15550001111")))
     assert count(world, Inbound, Inbound.handled_as == "failed") == 1
 
@@ -308,7 +310,10 @@ def test_an_answer_of_care_that_fails_never_reaches_the_organizers_notes(world: 
         yield Do("keep_mood", break_down, {"mood": mood})
 
     reception = Reception(
-        world.deployment, flows.FLOWS | {"check_in": FlowEntry(check_in, "care", private=True)}, WordTable(flows.WORDS), LineBook(world.store)
+        world.deployment,
+        flows.FLOWS | {"check_in": FlowEntry(check_in, "care", private=True)},
+        WordTable(flows.WORDS),
+        LineBook(world.store),
     )
     receive(reception, read_message(inbound_parameters(ASHA, "1", "+15550001111")))
     with world.store.read() as session:

@@ -53,7 +53,13 @@ sys.stdout.write(world.text(sys.argv[2], sys.argv[3], MessageSid=sys.argv[4]).ra
 def text_in_a_process_of_its_own(url: str, body: str, sid: str, crash_at: str = "") -> subprocess.CompletedProcess[str]:
     environment = os.environ | {"CHORUS_CRASHPOINT": crash_at}
     return subprocess.run(
-        [sys.executable, "-c", ONE_TEXT, url, ASHA, body, sid], cwd=ROOT, env=environment, capture_output=True, text=True, timeout=60, check=False
+        [sys.executable, "-c", ONE_TEXT, url, ASHA, body, sid],
+        cwd=ROOT,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
     )
 
 
@@ -135,7 +141,10 @@ class Wire:
         self._carriers: list[threading.Thread] = []
         self.port = 0
         self._open_the_door()
-        query = {key: value for key, value in url.query.items() if key not in ("host", "port")} | {"sslmode": "disable", "gssencmode": "disable"}
+        query = {key: value for key, value in url.query.items() if key not in ("host", "port")} | {
+            "sslmode": "disable",
+            "gssencmode": "disable",
+        }
         self.url = url.set(drivername="postgresql", host="127.0.0.1", port=self.port, query=query).render_as_string(hide_password=False)
         self.mode = "forward"  # forward | swallow | swallow commits | swallow answers to commits
 

@@ -16,7 +16,7 @@ from bot.delivery.claims import claim_rows
 from bot.delivery.gateway import Accepted, Lost, Outcome, Refused, Throttled
 from bot.delivery.leases import LeasedLine, LeaseLost, is_anything_waiting, release_line, renew_lease, take_lines
 from bot.delivery.marks import Marked, mark_rows
-from bot.delivery.pace import PacedLine
+from bot.delivery.pace import Meter, PacedLine
 from bot.delivery.pump import serve_lines
 from bot.delivery.senders import Senders
 from bot.delivery.sweep import sweep
@@ -563,8 +563,8 @@ def test_a_mark_older_than_two_seconds_is_not_sent(small_world: World) -> None:
     carrier = ScriptedCarrier()
     senders = Senders(carrier, 2, 1)
     old, fresh = real_seconds() - senders_module.FRESH_SECONDS - 0.01, real_seconds()
-    senders.submit(0.0, Marked(1, 1, 1, line, "+15551000001", "stale", 1, old), "https://x")
-    senders.submit(0.0, Marked(2, 1, 1, line, "+15551000001", "fresh", 1, fresh), "https://x")
+    senders.submit(0.0, Meter(10.0), Marked(1, 1, 1, line, "+15551000001", "stale", 1, old), "https://x")
+    senders.submit(0.0, Meter(10.0), Marked(2, 1, 1, line, "+15551000001", "fresh", 1, fresh), "https://x")
     results = []
     while len(results) < 2:
         assert senders.ready.wait(5)

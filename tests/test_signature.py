@@ -58,7 +58,11 @@ class Door:
 
     def knock(self, raw_path: str, signature: str | None, **request: Any) -> int:
         headers = {} if signature is None else {"X-Twilio-Signature": signature}
-        return self.app.test_client().open(raw_path, headers=headers | request.pop("headers", {}), **({"method": "POST"} | request)).status_code
+        return (
+            self.app.test_client()
+            .open(raw_path, headers=headers | request.pop("headers", {}), **({"method": "POST"} | request))
+            .status_code
+        )
 
 
 # --- Twilio's published vectors (tests of twilio-python; token 12345) -------------------------------------------------------------
@@ -148,7 +152,9 @@ def test_any_public_url_and_any_path_as_it_came_over_the_wire(public_url: str, r
     environ = {"RAW_URI": raw, "REQUEST_URI": raw}
     signature = sign(public_url + raw, parameters)
     assert door.knock("/twilio/inbound", signature, data=parameters, environ_overrides=environ) == 200
-    assert door.knock("/twilio/inbound", signature, data=parameters, environ_overrides={"RAW_URI": raw + "x", "REQUEST_URI": raw + "x"}) == 403
+    assert (
+        door.knock("/twilio/inbound", signature, data=parameters, environ_overrides={"RAW_URI": raw + "x", "REQUEST_URI": raw + "x"}) == 403
+    )
 
 
 def test_an_absolute_request_line_is_read_without_its_host() -> None:
@@ -160,13 +166,22 @@ def test_an_absolute_request_line_is_read_without_its_host() -> None:
 
 @pytest.mark.parametrize("raw", ["", "*", "http://[", "//[::1", "/%zz%", "/\u00ff\u00fe", "/?" + "a=&" * 2000])
 def test_a_strange_request_line_is_refused_quietly(raw: str) -> None:
-    assert Door(doorkeeper()).knock("/twilio/inbound", "x" * 28, data={"A": "b"}, environ_overrides={"RAW_URI": raw, "REQUEST_URI": raw}) == 403
+    assert (
+        Door(doorkeeper()).knock("/twilio/inbound", "x" * 28, data={"A": "b"}, environ_overrides={"RAW_URI": raw, "REQUEST_URI": raw})
+        == 403
+    )
 
 
 def test_a_forged_host_changes_nothing() -> None:
     door = Door(doorkeeper())
     parameters = {"MessageSid": new_sid(), "AccountSid": ACCOUNT}
-    forged = {"Host": "evil.example", "X-Forwarded-Host": "evil.example", "X-Forwarded-Proto": "http", "X-Original-URL": "/evil", "Forwarded": "host=evil.example"}
+    forged = {
+        "Host": "evil.example",
+        "X-Forwarded-Host": "evil.example",
+        "X-Forwarded-Proto": "http",
+        "X-Original-URL": "/evil",
+        "Forwarded": "host=evil.example",
+    }
     assert door.knock(INBOUND, sign("https://chorus.example.org" + INBOUND, parameters), data=parameters, headers=forged) == 200
     for url in ("https://evil.example", "http://evil.example", "http://chorus.example.org"):
         assert door.knock(INBOUND, sign(url + INBOUND, parameters), data=parameters, headers=forged) == 403
@@ -241,7 +256,9 @@ def test_the_hash_of_a_body_says_nothing_about_a_form() -> None:
     assert door.knock(raw, sign("https://chorus.example.org" + raw), data=parameters) == 403
 
 
-@pytest.mark.parametrize("content_type", ["text/plain", "application/octet-stream", "multipart/form-data", "", "application/json2", "a/b; c"])
+@pytest.mark.parametrize(
+    "content_type", ["text/plain", "application/octet-stream", "multipart/form-data", "", "application/json2", "a/b; c"]
+)
 def test_a_body_of_another_kind_brings_no_parameters(content_type: str) -> None:
     door = Door(doorkeeper())
     signature = sign("https://chorus.example.org" + INBOUND)
@@ -277,7 +294,19 @@ def rows(deployment: Deployment) -> dict[str, int]:
         return {table.name: session.scalar(sa.select(sa.func.count()).select_from(table)) or 0 for table in Base.metadata.sorted_tables}
 
 
-SIGNATURES = [None, "", " ", "x", "x" * 28, "RSOYDt4T1cUTdK1PDd93/VVr8B8=", "é" * 14, "\x00", "=" * 5000, "Digest a=b, c=d", "not base64 !!"]
+SIGNATURES = [
+    None,
+    "",
+    " ",
+    "x",
+    "x" * 28,
+    "RSOYDt4T1cUTdK1PDd93/VVr8B8=",
+    "é" * 14,
+    "\x00",
+    "=" * 5000,
+    "Digest a=b, c=d",
+    "not base64 !!",
+]
 
 
 @pytest.mark.parametrize("path", [INBOUND, "/twilio/status/1-1-abcdefghijklmnop"])
@@ -286,13 +315,19 @@ def test_without_a_right_signature_nothing_happens(small_world: World, path: str
     parameters = inbound_parameters("+15551234567", "JOIN SANGHA", "+15550001111") | {"MessageStatus": "delivered"}
     assert small_world.text("+15551230000", "MENU").status == 200  # the keys and the like are made by now
     before = rows(small_world.deployment)
-    wrong = [sign("https://chorus.example.org" + path, parameters, "f" * 32), sign("https://other.example" + path, parameters), sign("https://chorus.example.org" + path + "?", parameters)]
+    wrong = [
+        sign("https://chorus.example.org" + path, parameters, "f" * 32),
+        sign("https://other.example" + path, parameters),
+        sign("https://chorus.example.org" + path + "?", parameters),
+    ]
     for signature in [*SIGNATURES, *wrong]:
         headers = {} if signature is None else {"X-Twilio-Signature": signature}
         assert small_world.client.post(path, data=parameters, headers=headers).status_code == 403
         assert small_world.client.post(path, json=parameters, headers=headers).status_code == 403
         assert small_world.client.post(path, data=b"\xff\xfe%zz&=&;", content_type=FORM, headers=headers).status_code == 403
-        assert small_world.client.post(path, data=b"--x", content_type="multipart/form-data; boundary=x", headers=headers).status_code == 403
+        assert (
+            small_world.client.post(path, data=b"--x", content_type="multipart/form-data; boundary=x", headers=headers).status_code == 403
+        )
         if path == INBOUND:
             assert small_world.client.get(path, query_string=parameters, headers=headers).status_code == 403
     assert rows(small_world.deployment) == before

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from bot.conversation.engine import Session, advance
+from bot.conversation.engine import Session
 from bot.conversation.steps import Choice, Hearing, Question
 from bot.delivery.outbox import Letter, put
 from bot.inbound.receive import EMPTY
@@ -96,7 +96,9 @@ def test_the_way_out_and_back(small_world: World, line: str) -> None:
             assert answer.raw == EMPTY.encode()
     # YES counts as START only from somebody who is out.
     assert text(small_world, "YES", line).texts == ["Passed on. Thank you."]
-    assert text(small_world, "START", line).texts == ([] if silent else ["You get texts from this number. STOP ends them. MENU shows more."])
+    assert text(small_world, "START", line).texts == (
+        [] if silent else ["You get texts from this number. STOP ends them. MENU shows more."]
+    )
 
 
 @pytest.mark.parametrize("line", [SMS, SHORT_CODE, WHATSAPP])
@@ -124,7 +126,18 @@ def test_help_is_ours_because_the_carriers_names_no_collective(small_world: Worl
 @pytest.mark.parametrize("line", [SMS, SHORT_CODE, WHATSAPP])
 @pytest.mark.parametrize(
     "body",
-    ["opt out", "Stop texts", "stop all", "dar de baja", "band karo", "बंद करो", "please stop texting me", "no more messages", "no me manden mas mensajes", "band karo ye sms"],
+    [
+        "opt out",
+        "Stop texts",
+        "stop all",
+        "dar de baja",
+        "band karo",
+        "बंद करो",
+        "please stop texting me",
+        "no more messages",
+        "no me manden mas mensajes",
+        "band karo ye sms",
+    ],
 )
 def test_our_own_words_and_plain_requests_get_our_one_confirmation(small_world: World, line: str, body: str) -> None:
     member_on(small_world, line)
@@ -135,7 +148,22 @@ def test_our_own_words_and_plain_requests_get_our_one_confirmation(small_world: 
 
 @pytest.mark.parametrize(
     "body",
-    ["ruko", "Ruko!", "bas", "paro", "Paro nacional", "alto", "ALTO", "basta", "We have got to STOP this bill", "रुको", "बस", "stop the eviction on Elm street", "paro el jueves", "chakka jam, ruko mat"],
+    [
+        "ruko",
+        "Ruko!",
+        "bas",
+        "paro",
+        "Paro nacional",
+        "alto",
+        "ALTO",
+        "basta",
+        "We have got to STOP this bill",
+        "रुको",
+        "बस",
+        "stop the eviction on Elm street",
+        "paro el jueves",
+        "chakka jam, ruko mat",
+    ],
 )
 def test_words_of_the_street_stop_nothing(small_world: World, body: str) -> None:
     member_on(small_world, SMS)
@@ -218,7 +246,12 @@ def test_what_waits_for_her_is_taken_out_in_the_same_transaction(world: World) -
         def letter(line: int, number: str = ASHA) -> int:
             return put(session, now, Letter(kind="notice", body="hello", language="en", line_id=line, phone_id=phones[number]))
 
-        expected = {letter(lines[SMS]): "suppressed", letter(lines[WHATSAPP]): "suppressed", letter(elsewhere): "queued", letter(lines[SMS], "+15551000002"): "queued"}
+        expected = {
+            letter(lines[SMS]): "suppressed",
+            letter(lines[WHATSAPP]): "suppressed",
+            letter(elsewhere): "queued",
+            letter(lines[SMS], "+15551000002"): "queued",
+        }
         for state, after in (("held", "suppressed"), ("claimed", "suppressed"), ("attempting", "attempting"), ("delivered", "delivered")):
             row = letter(lines[SMS])
             session.execute(sa.update(Outbound).where(Outbound.id == row).values(state=state))
@@ -249,7 +282,9 @@ def test_a_stop_by_a_stranger(small_world: World, line: str) -> None:
     small_world.collective(lines=[line])
     assert text(small_world, "STOP", line).texts == ([] if line == SMS else [STOPPED])
     assert stopped_by(small_world, line) == ("carrier" if line == SMS else "word")
-    assert text(small_world, "hello", line).texts == ([] if line == SMS else ["You stopped texts from this number. To get them again, send START."])
+    assert text(small_world, "hello", line).texts == (
+        [] if line == SMS else ["You stopped texts from this number. To get them again, send START."]
+    )
 
 
 def test_after_a_stop_what_protects_her_still_acts(world: World) -> None:
@@ -301,14 +336,20 @@ def _next_questions(function: Any, session: Session) -> list[tuple[Session, Ques
     """Where the flow waits next, for every combination of its actions' example outcomes."""
     from bot.conversation.engine import _branches
 
-    return [(after, outcome.waiting) for outcome, after in _branches(function, session, None, Hearing("en", _NOW)) if outcome.waiting is not None]
+    return [
+        (after, outcome.waiting)
+        for outcome, after in _branches(function, session, None, Hearing("en", _NOW))
+        if outcome.waiting is not None
+    ]
 
 
 QUESTIONS = questions_of_all_flows()
 
 
 def test_the_questions_are_found() -> None:
-    assert {("join", "name"), ("check_in", "time"), ("poll", "vote"), ("lang", "language"), ("forget", "sure")} <= {(flow, name) for flow, name, _ in QUESTIONS}
+    assert {("join", "name"), ("check_in", "time"), ("poll", "vote"), ("lang", "language"), ("forget", "sure")} <= {
+        (flow, name) for flow, name, _ in QUESTIONS
+    }
 
 
 def open_question(world: World, line: str, flow: str, question: str, record: dict[str, Any]) -> None:
@@ -327,7 +368,9 @@ def open_question(world: World, line: str, flow: str, question: str, record: dic
 
 @pytest.mark.parametrize(("flow", "question", "record"), QUESTIONS, ids=[f"{flow}-{question}" for flow, question, _ in QUESTIONS])
 @pytest.mark.parametrize(("line", "body"), [(SMS, "STOP"), (WHATSAPP, "quit"), (SMS, "please stop texting me"), (SHORT_CODE, "cancel")])
-def test_stop_in_the_middle_of_every_question(small_world: World, flow: str, question: str, record: dict[str, Any], line: str, body: str) -> None:
+def test_stop_in_the_middle_of_every_question(
+    small_world: World, flow: str, question: str, record: dict[str, Any], line: str, body: str
+) -> None:
     member_on(small_world, line)
     open_question(small_world, line, flow, question, record)
     answer = text(small_world, body, line)
@@ -339,7 +382,9 @@ def test_stop_in_the_middle_of_every_question(small_world: World, flow: str, que
 
 
 @pytest.mark.parametrize(("flow", "question", "record"), QUESTIONS, ids=[f"{flow}-{question}" for flow, question, _ in QUESTIONS])
-def test_yes_is_an_answer_and_no_start_while_a_question_is_open(small_world: World, flow: str, question: str, record: dict[str, Any]) -> None:
+def test_yes_is_an_answer_and_no_start_while_a_question_is_open(
+    small_world: World, flow: str, question: str, record: dict[str, Any]
+) -> None:
     member_on(small_world, SMS)
     open_question(small_world, SMS, flow, question, record)
     text(small_world, "YES")

@@ -203,7 +203,9 @@ def build(world: World, state: str, language: str, line: str) -> dict[str, str]:
         session.add(poll)
         session.flush()
         options = {language: ["Park", "School"]}
-        broadcast = draft_broadcast(session, world.clock.now(), collectives[0], "poll", {language: "Where?"}, options=options, poll_id=poll.id)
+        broadcast = draft_broadcast(
+            session, world.clock.now(), collectives[0], "poll", {language: "Where?"}, options=options, poll_id=poll.id
+        )
         broadcast.state = "done"
         place = Place(session, world, language, collectives, line_id, broadcast.id)
         place.member("+15559999998", roles=("organizer",))
@@ -254,9 +256,7 @@ def traces(world: World, numbers: dict[str, str]) -> dict[str, Trace]:
         opened = {row.number: (row.state, row.question) for row in session.execute(conversations.order_by(Conversation.id.desc()))}
         asked = sa.select(Phone.number).join(Outbound, Outbound.phone_id == Phone.id).where(Outbound.answered_at.is_not(None))
         answered = set(session.scalars(asked))
-    return {
-        text: Trace(how, opened.get(number), number in answered) for (text, number), how in zip(numbers.items(), handled, strict=True)
-    }
+    return {text: Trace(how, opened.get(number), number in answered) for (text, number), how in zip(numbers.items(), handled, strict=True)}
 
 
 def problem(said: Said, answer: Answer, trace: Trace, state: str, language: str, line: str) -> str | None:
@@ -298,6 +298,8 @@ def test_every_word(small_world: World, state: str, language: str, line: str) ->
     left_behind = traces(small_world, numbers)
     said_here = said_in(state, language, line)
     problems = {said.text: problem(said, answers[said.text], left_behind[said.text], state, language, line) for said in said_here}
-    assert not any(problems.values()), "\n".join(f"{text!r} ({left_behind[text].handled_as}): {what}" for text, what in problems.items() if what)
+    assert not any(problems.values()), "\n".join(
+        f"{text!r} ({left_behind[text].handled_as}): {what}" for text, what in problems.items() if what
+    )
     with small_world.store.read() as session:
         assert session.scalar(sa.select(sa.func.count()).select_from(Note).where(Note.kind == "failed")) == 0

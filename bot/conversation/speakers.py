@@ -12,6 +12,7 @@ from sqlalchemy.orm import Session
 
 from bot.conversation.steps import FlowEntry
 from bot.conversation.turn import Belonging, LineFacts, Turn
+from bot.delivery.sweep import release_window
 from bot.deployment import Deployment
 from models import Collective, CollectiveLine, Line, Membership, Person, Phone, PhoneLine, Role, Store, sqlite_or_postgres_insert
 
@@ -134,6 +135,8 @@ def note_line(store: Store, turn: Turn) -> str | None:
             },
         ).returning(table.c.opted_out_by)
     )
+    if turn.line.channel == "whatsapp" and turn.phone_id is not None:
+        turn.rings = bool(release_window(turn.session, turn.phone_id, turn.line.id)) or turn.rings
     for belonging in turn.belongings:
         if belonging.line_id != turn.line.id:
             turn.session.execute(_HEARD_ON, {"membership": belonging.membership_id, "line": turn.line.id})

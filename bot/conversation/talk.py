@@ -14,6 +14,7 @@ from bot.conversation.engine import Act, Heard, Outcome, Session, advance
 from bot.conversation.notes import keep_note
 from bot.conversation.steps import Do, FlowEntry, Hearing, Question
 from bot.conversation.turn import Turn
+from bot.delivery.sweep import release_questions
 from bot.languages import words
 from bot.schedule.timers import set_timer
 from models import Conversation, Outbound
@@ -91,6 +92,7 @@ def begin(
     outcome = advance(entry.function, session, acting(turn), hearing_of(turn, digits=digits), heard)
     if outbound_id is not None and outcome.hint is None:
         turn.session.execute(_answered, {"this": outbound_id, "now": turn.now})
+        turn.rings = bool(turn.phone_id and release_questions(turn.session, turn.phone_id)) or turn.rings
     if outcome.waiting is not None and not turn.forgotten:
         _open_conversation(turn, entry, session, outcome.waiting, outbound_id)
     return _spoken(turn, entry, outcome, hints=0 if outcome.hint is None else 1, resumes=text is None)

@@ -16,7 +16,7 @@ from sqlalchemy.orm import Session
 from bot.delivery.kinds import ASKS
 from bot.delivery.quiet import held_zones
 from bot.delivery.routes import default_line
-from models import Broadcast, Collective, GroupMember, Line, Membership, Moment, Person, Phone, PhoneLine
+from models import Broadcast, Collective, Consent, GroupMember, Line, Membership, Moment, Person, Phone, PhoneLine
 from models.messages import HELD, QUEUED, SUPPRESSED
 
 # WhatsApp lets us write freely for 24 hours after her last message (twilio docs, WhatsApp sessions).
@@ -27,6 +27,7 @@ p: Any = Person.__table__.alias("p")
 ph: Any = Phone.__table__.alias("ph")
 _pl: Any = PhoneLine.__table__.alias("pl")
 _l: Any = Line.__table__.alias("l")
+_co: Any = Consent.__table__.alias("co")
 _gm: Any = GroupMember.__table__
 _null_moment: Any = sa.null().cast(Moment)
 
@@ -88,6 +89,10 @@ class Audience:
         ]
         if broadcast.kind in ASKS:
             suppressed.append((_l.c.two_way.is_(False), "one_way"))
+        if broadcast.kind == "check_in":
+            # Care needs her own yes: who only stands on an imported list is never asked how she is.
+            own = sa.exists().where(_co.c.membership_id == m.c.id, _co.c.kind.in_(("join", "check_ins")), _co.c.withdrawn_at.is_(None))
+            suppressed.append((sa.not_(own), "no_consent"))
         opened = sa.func.coalesce(_pl.c.last_inbound_at > self.now - WINDOW, sa.false())
         outside = sa.and_(_l.c.channel == "whatsapp", sa.not_(opened))
         held: list[Any] = [(outside, "window")]

@@ -253,7 +253,8 @@ def broadcast_status(session: Session, broadcast_id: int) -> dict[str, Any]:
     return {
         "id": broadcast.id,
         "state": broadcast.state,
-        "total": sum(counts.values()),
+        # Rows go after their retention; how many there were stays.
+        "total": max(sum(counts.values()), broadcast.total),
         "counts": counts,
         "resent": int(sum(number for _, _, number in counted)),
     }

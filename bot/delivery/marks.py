@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import cache
 from typing import Any
 
@@ -21,7 +21,7 @@ from bot.delivery.audience import WINDOW
 from bot.delivery.claims import Claimed
 from bot.delivery.kinds import AFTER_OPT_OUT
 from bot.delivery.leases import LeasedLine, LeaseLost
-from bot.delivery.lists import as_list, in_list
+from bot.delivery.lists import as_list, in_list, in_states
 from bot.delivery.outbox import ANSWER_SECONDS
 from bot.delivery.quiet import next_allowed
 from bot.delivery.texts import Texts
@@ -66,6 +66,20 @@ _b: Any = Broadcast.__table__
 _l: Any = Line.__table__
 
 
+_other: Any = Outbound.__table__.alias("other")
+# An asking message leaves flight when it is answered, or after a day.
+IN_FLIGHT = timedelta(hours=24)
+
+
+def _asking_since() -> Any:
+    """Since when another question to the same person is in flight; null for what asks nothing, and for alerts, which never wait."""
+    same = sa.and_(_other.c.person_id == _o.c.person_id, _other.c.id != _o.c.id, _other.c.kind != "alert", _other.c.answered_at.is_(None))
+    flying = sa.select(sa.func.max(_other.c.asked_at)).where(same, _other.c.asked_at > sa.bindparam("since", type_=_o.c.asked_at.type))
+    leaving = sa.select(sa.func.max(_other.c.attempted_at)).where(same, _other.c.asks.is_not(None), in_states(_other.c.state, ATTEMPTING))
+    waits = sa.and_(_o.c.asks.is_not(None), _o.c.kind != "alert")
+    return sa.case((waits, sa.func.coalesce(flying.scalar_subquery(), leaving.scalar_subquery())), else_=sa.null())
+
+
 def _raw(column: Any, name: str) -> Any:
     """A sealed column as it is stored: opened one by one, so that one broken value does not stop the line."""
     return sa.type_coerce(column, sa.LargeBinary).label(name)
@@ -93,7 +107,7 @@ def _look(sqlite: bool) -> sa.Select[Any]:
     return (
         sa.select(
             _o.c.id, _o.c.attempt, _o.c.kind, _o.c.language, _raw(_o.c.body, "body"), _o.c.broadcast_id, _o.c.unprompted, _o.c.segments,
-            _o.c.expires_at, _o.c.phone_id, _o.c.membership_id,
+            _o.c.expires_at, _o.c.phone_id, _o.c.person_id, _o.c.membership_id, _o.c.asks, _asking_since().label("asking_since"),
             _raw(_ph.c.number, "number"), _ph.c.detached_at, _pl.c.opted_out_at, _pl.c.refused_code, _pl.c.last_inbound_at,
             _m.c.state.label("membership"), _m.c.paused_until, sa.func.coalesce(_p.c.timezone, _c.c.timezone).label("zone"),
             _c.c.quiet_from, _c.c.quiet_until, _b.c.state.label("broadcast"), _l.c.fence.label("line_fence"),
@@ -131,10 +145,11 @@ def mark_rows(store: Store, session: Session, line: LeasedLine, rows: Sequence[C
     ids: Sequence[int] = [row.id for row in rows]
     if not store.is_sqlite:
         ids = connection.execute(_LOCK, {"ids": ids, "of_fence": line.fence}).scalars().all()
-    values = {"ids": as_list(store, ids), "of_fence": line.fence}
-    found = {row.id: row for row in connection.execute(_look(store.is_sqlite), values)}
     now, real = store.clock.now(), real_seconds()
+    values = {"ids": as_list(store, ids), "of_fence": line.fence, "since": now - IN_FLIGHT}
+    found = {row.id: row for row in connection.execute(_look(store.is_sqlite), values)}
     marked, refusals = [], []
+    asked: set[int] = set()  # people who get a question in this very batch
     for claimed in rows:
         row = found.get(claimed.id)
         if row is None:
@@ -142,6 +157,10 @@ def mark_rows(store: Store, session: Session, line: LeasedLine, rows: Sequence[C
         if row.line_fence != line.fence:
             raise LeaseLost(line)
         refusal = judge(row, line, now)
+        if refusal is None and row.asks is not None and row.kind != "alert":
+            if row.person_id in asked:
+                refusal = Refusal(HELD, "question", now + IN_FLIGHT)
+            asked.add(row.person_id)
         body = number = ""
         if refusal is None:
             try:
@@ -184,6 +203,8 @@ def judge(row: Any, line: LeasedLine, now: datetime) -> Refusal | None:
             return Refusal(SUPPRESSED, "left")
         if row.paused_until is not None and row.paused_until > now:
             return Refusal(SUPPRESSED, "paused")
+        if row.asking_since is not None:
+            return Refusal(HELD, "question", row.asking_since + IN_FLIGHT)
         allowed = next_allowed(now, row.zone, row.quiet_from, row.quiet_until)
         if allowed is not None:
             return Refusal(HELD, "quiet_hours", allowed)

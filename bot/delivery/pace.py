@@ -5,6 +5,9 @@ from __future__ import annotations
 import heapq
 import math
 import random
+import threading
+import time
+from collections import deque
 from collections.abc import Iterable
 
 from bot.delivery.claims import Claimed
@@ -25,12 +28,38 @@ MARGIN = 0.995
 SLOWEST, FIRST_WAIT = 30.0, 0.1
 
 
+class Meter:
+    """The starts of the last second on one line, as they really were: never more than ``mps`` + 1 segments in any second.
+
+    The slots alone would do if threads woke on time; on a busy machine one wakes late, and the next ones must not crowd behind it.
+    """
+
+    def __init__(self, mps: float) -> None:
+        self._most = mps + 1
+        self._starts: deque[tuple[float, int]] = deque()
+        self._segments = 0
+        self._lock = threading.Lock()
+
+    def start(self, segments: int) -> float:
+        """0.0: it may start, and counts as started now. Else the seconds to wait before asking again."""
+        with self._lock:
+            now = time.monotonic()
+            while self._starts and self._starts[0][0] <= now - 1.0:
+                self._segments -= self._starts.popleft()[1]
+            if self._starts and self._segments + segments > self._most:
+                return self._starts[0][0] + 1.0 - now + 0.0005
+            self._starts.append((now, segments))
+            self._segments += segments
+            return 0.0
+
+
 class PacedLine:
     """All times in epoch seconds. ``next_slot`` is exact: each message moves it on by its segments, however late a thread wakes."""
 
     def __init__(self, line: LeasedLine, now: float) -> None:
         self.line = line
         self.rate = line.mps * MARGIN
+        self.meter = Meter(line.mps)
         self.ahead = min(MARK_AHEAD, MARK_ROWS / self.rate)
         # Nothing we write is further ahead than a second of pace or one long message; more means that the machine's clock was set back.
         furthest = now + 2.0 + SLOWEST + 10.0 / self.rate

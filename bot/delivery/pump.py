@@ -132,8 +132,8 @@ class Pump:
         now = real_seconds()
         self._collect(now)
         self.written_at = now
-        turns = self._allot(now)
-        idle = [turn.paced for turn in turns if turn.paced.is_idle and not (turn.taken or turn.wanted)]
+        idle = [line for line in self.lines.values() if line.is_idle]
+        turns = self._allot([line for line in self.lines.values() if not line.is_idle], now)
         renew = now - self.renewed_at > RENEW_EVERY
         if not (self.unwritten or idle or renew or any(turn.taken or turn.wanted for turn in turns)):
             return
@@ -163,12 +163,12 @@ class Pump:
                 self.take_after = 0.0  # somebody may have rung while we still held it, and gone away again
         self._hand_over(turns)
 
-    def _allot(self, now: float) -> list[_Line]:
+    def _allot(self, lines: list[PacedLine], now: float) -> list[_Line]:
         """What each line takes and claims in this turn; the room in flight is shared out fairly."""
         # The outcomes at hand are written in this very transaction, so they take up no room in it.
         turns, room = [], MOST_IN_FLIGHT - self.senders.outstanding
-        for number, line in enumerate(self.lines.values()):
-            taken = line.due(now, max(0, -(-room // (len(self.lines) - number))))
+        for number, line in enumerate(lines):
+            taken = line.due(now, max(0, -(-room // (len(lines) - number))))
             room -= len(taken)
             turns.append(_Line(line, taken, line.wants(now)))
         return turns
@@ -199,7 +199,7 @@ class Pump:
                 line.delay((row for row in turn.taken if row.id in busy), now)
             for mark in turn.marked:
                 callback = self.callbacks + callback_token(self.store, mark.id, mark.attempt)
-                self.senders.submit(line.take_slot(now, mark.segments), mark, callback)
+                self.senders.submit(line.take_slot(now, mark.segments), line.meter, mark, callback)
             self.handed_over += len(turn.marked)
 
     # --- what came back -------------------------------------------------------------------------------------------------

@@ -11,6 +11,7 @@ from queue import SimpleQueue
 from bot.delivery.gateway import Lost, Outcome, SendsTexts
 from bot.delivery.marks import Marked
 from bot.delivery.outcomes import Sent
+from bot.delivery.pace import Meter
 from models.clock import real_seconds
 
 log = logging.getLogger(__name__)
@@ -25,21 +26,21 @@ class Senders:
     def __init__(self, gateway: SendsTexts, most: int, batch: int) -> None:
         self._gateway = gateway
         self._most, self._batch = most, batch
-        self._jobs: SimpleQueue[tuple[float, Marked, str] | None] = SimpleQueue()
+        self._jobs: SimpleQueue[tuple[float, Meter, Marked, str] | None] = SimpleQueue()
         self._threads: list[threading.Thread] = []
         self._results: deque[Sent] = deque()
         # Set when a batch of results is ready, or all that may still come: the pump writes many rows at a time.
         self.ready = threading.Event()
         self.outstanding = 0  # marked, and the outcome not collected yet; only the pump's thread touches it
 
-    def submit(self, slot: float, mark: Marked, callback: str) -> None:
-        """Post it at ``slot`` (epoch seconds)."""
+    def submit(self, slot: float, meter: Meter, mark: Marked, callback: str) -> None:
+        """Post it at ``slot`` (epoch seconds), as soon as the line's meter allows."""
         self.outstanding += 1
         if len(self._threads) < min(self._most, self.outstanding):
             thread = threading.Thread(target=self._work, name=f"sender {len(self._threads)}", daemon=True)
             self._threads.append(thread)
             thread.start()
-        self._jobs.put((slot, mark, callback))
+        self._jobs.put((slot, meter, mark, callback))
 
     def collect(self) -> list[Sent]:
         """What came back since the last time."""
@@ -62,9 +63,11 @@ class Senders:
 
     def _work(self) -> None:
         while (job := self._jobs.get()) is not None:
-            slot, mark, callback = job
+            slot, meter, mark, callback = job
             wait = slot - real_seconds()
             if wait > 0:
+                time.sleep(wait)
+            while (wait := meter.start(mark.segments)) > 0:
                 time.sleep(wait)
             self._results.append(Sent(mark, self._post(mark, callback)))
             if len(self._results) >= min(self._batch, self.outstanding):

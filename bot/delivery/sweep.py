@@ -98,6 +98,13 @@ _HER_WINDOW = (
 )
 
 
+_HER_QUESTIONS = (
+    sa.update(_o)
+    .where(_o.c.phone_id == sa.bindparam("phone"), in_states(_o.c.state, HELD), _o.c.reason == "question")
+    .values(state=QUEUED, reason=None, due_at=_o.c.created_at)
+)
+
+
 def sweep(store: Store) -> Swept:
     """Put everything right once. Cheap when there is nothing to do; any number of workers may do it at the same time."""
     now, real = store.clock.now(), real_seconds()
@@ -118,6 +125,11 @@ def sweep(store: Store) -> Swept:
 def release_window(session: Session, phone_id: int, line_id: int) -> int:
     """She wrote on a WhatsApp line: what waited for that may go. Returns how many; ring after the commit."""
     return int(session.connection().execute(_HER_WINDOW, {"phone": phone_id, "line": line_id}).rowcount)
+
+
+def release_questions(session: Session, phone_id: int) -> int:
+    """She answered: the next question to this phone may go. Returns how many; ring after the commit."""
+    return int(session.connection().execute(_HER_QUESTIONS, {"phone": phone_id}).rowcount)
 
 
 def release_open_windows(store: Store) -> int:

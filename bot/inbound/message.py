@@ -72,7 +72,7 @@ def _read(parameters: Mapping[str, Any], *names: str) -> str:
 def _e164(address: str) -> str:
     # A proxy or a GET decodes "+1555" to " 1555".
     address = address.strip()
-    return "+" + address if address.isascii() and address.isdigit() and len(address) > 8 else address
+    return "+" + address if address.isascii() and address.isdecimal() and len(address) > 8 else address
 
 
 def _kind(parameters: Mapping[str, Any], body: str) -> str:

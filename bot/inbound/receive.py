@@ -96,7 +96,13 @@ def _receive_once(reception: Reception, message: InboundMessage, failed: bool = 
     sid_hash = store.hash_sid(message.sid)
     with store.write() as session:
         connection = session.connection()
-        row = {"line_id": line.id if line else None, "body": message.body or None, "kind": message.kind, "handled_as": "", "received_at": now}
+        row = {
+            "line_id": line.id if line else None,
+            "body": message.body or None,
+            "kind": message.kind,
+            "handled_as": "",
+            "received_at": now,
+        }
         inbound_id = connection.execute(_INSERT[connection.dialect.name], row | {"sid_hash": sid_hash}).scalar()
         if inbound_id is None:
             return _answer_again(session, sid_hash, now), False
@@ -139,7 +145,7 @@ def _talk(
         turn.session.flush()
     except DATABASE_AWAY:
         raise
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001 - whatever a flow may raise; told on as FlowFailed
         # The type and the place only: the message may hold what she wrote.
         trace = error.__traceback__
         while trace is not None and trace.tb_next is not None:
@@ -153,7 +159,7 @@ def _apologise(turn: Turn, message: InboundMessage) -> tuple[list[str], Route]:
     """Her message stays, she is told, the organizers see it; but never words that may have been an answer to a check-in."""
     keep_note(turn, "" if may_be_care(turn) else message.body, kind="failed")
     texts = [words(turn.language, "Sorry, that went wrong on our side. Your message is kept and passed on.")]
-    return texts, Route("failed", lambda: [])
+    return texts, Route("failed", list)
 
 
 def _answer(turn: Turn, texts: list[str]) -> str:

@@ -16,11 +16,11 @@ import sqlalchemy as sa
 
 from bot.conversation import floor, talk
 from bot.conversation.actions import forget_person, has_draft
+from bot.conversation.speakers import PhoneFacts
 from bot.conversation.steps import Word
 from bot.conversation.turn import Turn
 from bot.inbound.keywords import Match, WordTable
 from bot.inbound.message import LONGEST_READ, InboundMessage
-from bot.conversation.speakers import PhoneFacts
 from bot.inbound.stop_phrases import OUR_STOP, TWILIO_STOP, judge_stop
 from bot.languages import words
 from bot.languages.answers import fold
@@ -55,7 +55,14 @@ def decide(turn: Turn, phone: PhoneFacts, message: InboundMessage, table: WordTa
     if opted_out_by is not None:
         return _after_stop(turn, table, match, opted_out_by, text)
     if not folded:
-        return Route("no words", lambda: [words(turn.language, "We can only read words here. Please write it as a text.")] if turn.belongings else _greet(turn, phone))
+        return Route(
+            "no words",
+            lambda: (
+                [words(turn.language, "We can only read words here. Please write it as a text.")]
+                if turn.belongings
+                else _greet(turn, phone)
+            ),
+        )
     if not turn.belongings:
         return _stranger(turn, phone, match, text, folded)
     return _member(turn, table, match, text, folded)
@@ -97,7 +104,7 @@ def _after_stop(turn: Turn, table: WordTable, match: Match | None, opted_out_by:
             return Route("JOIN", lambda: [*_lift(turn), *talk.begin(turn, turn.flows["join"], match.arguments)])
         return Route(match.word.name, lambda: _act_without_asking(turn, match), silent=blocked)
     if blocked:
-        return Route("after STOP", lambda: [])
+        return Route("after STOP", list)
     return Route("after STOP", lambda: [words(turn.language, "You stopped texts from this number. To get them again, send START.")])
 
 
@@ -124,7 +131,10 @@ def _forget(turn: Turn) -> list[str]:
 def _stranger(turn: Turn, phone: PhoneFacts, match: Match | None, text: str, folded: str) -> Route:
     """Nobody we know: a door in, help, a way out; for the rest one kind answer a day, and nobody's notes."""
     if match is not None and match.word.name == "FORGET":
-        return Route("FORGET", lambda: [*_forget(turn), words(turn.language, "Done. All we held on you is deleted. Delete this chat on your phone too.")])
+        return Route(
+            "FORGET",
+            lambda: [*_forget(turn), words(turn.language, "Done. All we held on you is deleted. Delete this chat on your phone too.")],
+        )
     if match is not None and match.word.who == "anyone":
         return _flow(turn, match.word.flow, match.arguments, match.word.name)
     if _opens_a_door(turn, folded):

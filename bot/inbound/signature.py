@@ -69,5 +69,3 @@ class Doorkeeper:
             # Absolute form, as some proxies send it: its host is theirs to invent, only what follows counts.
             raw = "/" + raw.partition("://")[2].partition("/")[2]
         return self._public + raw
-
-

@@ -198,7 +198,7 @@ def leave_collective(turn: Turn) -> dict[str, Any]:
 @action(outcomes=[{"days": PAUSE_DAYS}])
 def pause_messages(turn: Turn, days: str | None = None) -> dict[str, Any]:
     """PAUSE silences every collective on this line for seven days, or the days she names (at most 90)."""
-    digits = "".join(character for character in days or "" if character.isdigit())
+    digits = "".join(character for character in days or "" if character.isdecimal())
     span = min(max(int(digits or PAUSE_DAYS), 1), 90)
     until = turn.now + timedelta(days=span)
     ids = [belonging.membership_id for belonging in turn.belongings]

@@ -138,7 +138,7 @@ def reply_to_note(turn: Turn, written: str) -> dict[str, Any]:
     """
     here = turn.member()
     head, _, rest = written.strip().partition(" ")
-    digits = "".join(character for character in head if character.isdigit())
+    digits = "".join(character for character in head if character.isdecimal())
     if not digits or not rest.strip():
         return {"sent": False, "number": 0}
     number = int(digits[:9])
@@ -179,7 +179,9 @@ def _tell_her_supporter(turn: Turn, text: str) -> bool:
     since = turn.now - TALK_LASTS
     request = turn.session.scalars(
         sa.select(PeerRequest)
-        .where(PeerRequest.membership_id == turn.member().membership_id, PeerRequest.answered_at > since, PeerRequest.supporter_id.is_not(None))
+        .where(
+            PeerRequest.membership_id == turn.member().membership_id, PeerRequest.answered_at > since, PeerRequest.supporter_id.is_not(None)
+        )
         .order_by(PeerRequest.answered_at.desc())
         .limit(1)
     ).first()
@@ -188,4 +190,7 @@ def _tell_her_supporter(turn: Turn, text: str) -> bool:
         return False
     request.answered_at = turn.now  # the talk goes on
     words_of_hers = {"number": request.number, "words": text[:600]}
-    return write_to(turn, supporter, "No. {number} writes: {words}", kind="relay", unprompted=not supporter.on_duty, **words_of_hers) is not None
+    return (
+        write_to(turn, supporter, "No. {number} writes: {words}", kind="relay", unprompted=not supporter.on_duty, **words_of_hers)
+        is not None
+    )

@@ -196,7 +196,7 @@ def add_language(turn: Turn, language: str, text: str) -> dict[str, Any]:
     ]
 )
 def send_with_code(turn: Turn, code: str | None) -> dict[str, Any]:
-    """SEND 123456: the newest own draft leaves, if the one-time code is right. Each code works once; five wrong ones lock it for a while."""
+    """SEND 123456: the newest own draft leaves, if the one-time code is right. Each code works once; five wrong ones lock it."""
     here = turn.member()
     draft = newest_draft(turn)
     if draft is None:
@@ -313,7 +313,7 @@ def _by_number(turn: Turn, number: str) -> Broadcast | None:
 
 
 def _digits(text: str) -> int:
-    return int("".join(character for character in text if character.isdigit())[:9] or 0)
+    return int("".join(character for character in text if character.isdecimal())[:9] or 0)
 
 
 @action(outcomes=[True, False], reads=True)

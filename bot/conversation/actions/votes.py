@@ -120,7 +120,7 @@ def read_open_polls(turn: Turn) -> list[dict[str, Any]]:
 def close_poll_now(turn: Turn, number: str | None = None) -> dict[str, Any]:
     """An organizer closes a poll early: the one she names by number, else the newest open one."""
     here = turn.member()
-    digits = "".join(character for character in number or "" if character.isdigit())
+    digits = "".join(character for character in number or "" if character.isdecimal())
     polls = sa.select(Poll.id).join(Broadcast, Broadcast.poll_id == Poll.id)
     polls = polls.where(
         Broadcast.collective_id == here.collective_id,
