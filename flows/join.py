@@ -36,7 +36,8 @@ def join(word: str) -> Flow:
             return
     name = yield FreeText(
         "name",
-        "Welcome to {collective}! About 4 texts a week. Msg&data rates may apply. HELP for help, STOP to end. What name may we use? Or send SKIP.",
+        "Welcome to {collective}! About 4 texts a week. Msg&data rates may apply. HELP for help, STOP to end. "
+        "What name may we use? Or send SKIP.",
         {"collective": joined["collective"]},
         within=timedelta(hours=24),
         optional=True,

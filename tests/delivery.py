@@ -54,7 +54,9 @@ def pump_all(world: World, carrier: Any, seconds: float = 10.0) -> int:
     return serve_lines(world.deployment, carrier, threading.Event(), seconds)
 
 
-def send_broadcast(world: World, collective: int, texts: dict[str, str] | str = "Rally today", *, kind: str = "notice", **named: Any) -> int:
+def send_broadcast(
+    world: World, collective: int, texts: dict[str, str] | str = "Rally today", *, kind: str = "notice", **named: Any
+) -> int:
     """Draft, approve and plan; returns the broadcast's id."""
     now = world.clock.now()
     with world.store.write() as session:
@@ -71,7 +73,12 @@ def put_letter(world: World, member: int, body: str = "Hello", kind: str = "repl
             sa.select(Person.phone_id, Person.id, Membership.collective_id).join(Membership).where(Membership.id == member)
         ).one()
         line = named.pop("line_id", None) or session.scalars(sa.select(Line.id).order_by(Line.id)).first()
-        values = {"unprompted": kind not in ("reply", "stop"), "membership_id": member, "person_id": row.id, "collective_id": row.collective_id}
+        values = {
+            "unprompted": kind not in ("reply", "stop"),
+            "membership_id": member,
+            "person_id": row.id,
+            "collective_id": row.collective_id,
+        }
         return put(session, world.clock.now(), Letter(kind, body, "en", line, row.phone_id, **(values | named)))
 
 
@@ -83,7 +90,8 @@ def rows(world: World, broadcast: int | None = None) -> list[Outbound]:
 
 
 def row(world: World, number: int) -> Outbound:
-    return next(each for each in rows(world) if each.id == number)
+    with world.store.read() as session:
+        return session.scalars(sa.select(Outbound).options(defer(Outbound.body)).where(Outbound.id == number)).one()
 
 
 def states(world: World, broadcast: int | None = None) -> list[str]:
@@ -115,19 +123,21 @@ def most_in_a_second(moments: Sequence[float]) -> int:
 def add_many_members(world: World, collective: int, count: int) -> None:
     """``count`` members with numbers +1666…, in a handful of statements."""
     now = world.clock.now()
+    hashes = {number: world.store.hash_number(number) for number in (f"+1666{n:07d}" for n in range(count))}
     with world.store.write() as session:
-        session.flush()
-        first = (session.scalar(sa.select(sa.func.max(Phone.id))) or 0) + 1
-        people = (session.scalar(sa.select(sa.func.max(Person.id))) or 0) + 1
-        numbers = [f"+1666{n:07d}" for n in range(count)]
+        phones = session.scalars(
+            sa.insert(Phone).returning(Phone.id, sort_by_parameter_order=True),
+            [{"number": number, "number_hash": hashed, "created_at": now} for number, hashed in hashes.items()],
+        ).all()
+        people = session.scalars(
+            sa.insert(Person).returning(Person.id, sort_by_parameter_order=True),
+            [{"phone_id": phone, "created_at": now} for phone in phones],
+        ).all()
         session.execute(
-            sa.insert(Phone),
-            [
-                {"id": first + n, "number": number, "number_hash": world.store.hash_number(number), "created_at": now, "current_person_id": people + n}
-                for n, number in enumerate(numbers)
-            ],
+            sa.insert(Membership),
+            [{"person_id": person, "collective_id": collective, "joined_at": now, "state": "active", "on_duty": True} for person in people],
         )
-        session.execute(sa.insert(Person), [{"id": people + n, "phone_id": first + n, "created_at": now} for n in range(count)])
         session.execute(
-            sa.insert(Membership), [{"person_id": people + n, "collective_id": collective, "joined_at": now, "state": "active", "on_duty": True} for n in range(count)]
+            sa.update(Phone).where(Person.phone_id == Phone.id, Phone.current_person_id.is_(None)).values(current_person_id=Person.id),
+            execution_options={"synchronize_session": False},
         )

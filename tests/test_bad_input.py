@@ -46,7 +46,7 @@ def check(answer: Answer) -> None:
         assert 0 < len(body) <= 1600
 
 
-# --- bodies ---------------------------------------------------------------------------------------------------------------------------------
+# --- bodies ----------------------------------------
 
 NO_WORDS = [None, "", " ", "\n\t ", "\u200b", "\u00a0\u2003", "\x00", "\u200e\u200f", "\ufeff", "\u202e", "\x00\x01\x0b\x1f"]
 
@@ -147,7 +147,7 @@ def test_a_long_text_is_kept_whole(place: World) -> None:
         assert session.scalars(sa.select(Note)).one().body == body.strip()[:1600]
 
 
-# --- media, places, people, buttons ---------------------------------------------------------------------------------------------------------------
+# --- media, places, people, buttons ----------------------------------------
 
 PICTURE = {
     "NumMedia": "1",
@@ -206,7 +206,7 @@ def test_unknown_parameters_are_signed_and_ignored(place: World) -> None:
     assert "POLLS" in place.text(ASHA, "MENU", **extra).text
 
 
-# --- senders ------------------------------------------------------------------------------------------------------------------------------------
+# --- senders ----------------------------------------
 
 
 def test_a_number_without_its_plus_is_the_same_phone(place: World) -> None:
@@ -220,7 +220,8 @@ def test_a_number_without_its_plus_is_the_same_phone(place: World) -> None:
 
 @pytest.mark.parametrize(
     "sender",
-    ["BANK", "VK-HDFCBK", "22333", "Anonymous", "+", "+0", "+1", "++15551000001", "266696687", "+१५५५१००००००१", "x" * 5000, "\x00", "whatsapp:", "whatsapp:BANK",
+    ["BANK", "VK-HDFCBK", "22333", "Anonymous", "+", "+0", "+1", "++15551000001", "266696687", "+१५५५१००००००१", "x" * 5000, "\x00",
+     "whatsapp:", "whatsapp:BANK",
      "messenger:123456789", "rcs:agent", "sip:a@example.org", "+1555100000100000000000"],
 )  # fmt: skip
 @pytest.mark.parametrize("body", ["JOIN SANGHA", "STOP", "HELP", "hello"])
@@ -273,7 +274,7 @@ def test_older_names_of_the_sid_will_do(place: World) -> None:
     assert "POLLS" in place.text(ASHA, "MENU", MessageSid=None, SmsSid=None).text
 
 
-# --- transports ------------------------------------------------------------------------------------------------------------------------------------
+# --- transports ----------------------------------------
 
 
 def signed(world: World, raw: str, parameters: Any = None, **request: Any) -> Answer:
@@ -378,7 +379,7 @@ def test_strange_receipts(world: World, changed: dict[str, str]) -> None:
         assert state == ("failed" if changed["MessageStatus"] == "failed" else "delivered")
 
 
-# --- words that are nearly right ------------------------------------------------------------------------------------------------------------------
+# --- words that are nearly right ----------------------------------------
 
 
 def test_did_you_mean_names_public_words_of_this_line_only(small_world: World) -> None:

@@ -36,7 +36,7 @@ def rows(deployment: Deployment) -> list[int]:
         return [session.scalar(sa.select(sa.func.count()).select_from(table)) or 0 for table in (Inbound, Outbound, Membership)]
 
 
-# --- power cuts --------------------------------------------------------------------------------------------------------------------------
+# --- power cuts ----------------------------------------
 
 POINTS = {"inbound.before_commit": [0, 0, 0], "inbound.after_commit": [1, 1, 1]}
 
@@ -84,7 +84,7 @@ def test_every_crashpoint_of_the_inbound_path_is_tried_here() -> None:
     assert sorted(named) == sorted(POINTS)
 
 
-# --- SQLite held by somebody else -----------------------------------------------------------------------------------------------------------
+# --- SQLite held by somebody else ----------------------------------------
 
 
 def timed(call: Any) -> tuple[float, Answer]:
@@ -125,7 +125,7 @@ def test_sqlite_held_by_somebody_else(small_world: World, sqlite_url: str, lock:
     assert small_world.text(ASHA, "JOIN SANGHA").status == 200
 
 
-# --- a PostgreSQL behind a bad network ---------------------------------------------------------------------------------------------------------
+# --- a PostgreSQL behind a bad network ----------------------------------------
 
 
 class Wire:

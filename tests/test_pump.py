@@ -1,4 +1,4 @@
-"""The pump: who may get a message is asked at the last moment, each message leaves once, at the line's pace, and its outcome is written down."""
+"""The pump: who may get a message is asked at the last moment; each leaves once, at the line's pace; its outcome is written down."""
 
 from __future__ import annotations
 
@@ -64,7 +64,10 @@ def test_everybody_gets_it_once_in_her_language(world: World, sangha: int) -> No
     number = send_broadcast(world, sangha, {"en": "Rally today", "es": "Marcha hoy"})
     carrier = ScriptedCarrier()
     assert pump_all(world, carrier) == 2
-    assert sorted((text.to, text.body) for text in carrier.taken) == [("+15551000001", "Sangha: Rally today"), ("+15551000002", "Sangha: Marcha hoy")]
+    assert sorted((text.to, text.body) for text in carrier.taken) == [
+        ("+15551000001", "Sangha: Rally today"),
+        ("+15551000002", "Sangha: Marcha hoy"),
+    ]
     assert {text.sender for text in carrier.taken} == {LINE}
     for each in rows(world, number):
         assert (each.state, each.attempt, each.attempted_at, each.accepted_at) == ("accepted", 1, world.clock.now(), world.clock.now())
@@ -98,7 +101,10 @@ def test_whatsapp_and_messaging_services(world: World) -> None:
     send_broadcast(world, first), send_broadcast(world, second)
     carrier = ScriptedCarrier()
     pump_all(world, carrier)
-    assert sorted((text.to, text.sender) for text in carrier.taken) == [("+15551000002", "MG" + "a" * 32), ("whatsapp:+15551000001", WHATSAPP)]
+    assert sorted((text.to, text.sender) for text in carrier.taken) == [
+        ("+15551000002", "MG" + "a" * 32),
+        ("whatsapp:+15551000001", WHATSAPP),
+    ]
 
 
 def test_urgent_lanes_overtake_and_broadcasts_take_turns(world: World) -> None:
@@ -116,7 +122,17 @@ def test_urgent_lanes_overtake_and_broadcasts_take_turns(world: World) -> None:
     put_letter(world, member, "stopped", kind="stop")
     carrier = ScriptedCarrier()
     pump_all(world, carrier)
-    assert carrier.bodies == ["stopped", "code", "reply", "First: one", "Second: two", "First: one", "Second: two", "First: one", "Second: two"]
+    assert carrier.bodies == [
+        "stopped",
+        "code",
+        "reply",
+        "First: one",
+        "Second: two",
+        "First: one",
+        "Second: two",
+        "First: one",
+        "Second: two",
+    ]
 
 
 # --- the last look ---------------------------------------------------------------------------------------------------------
@@ -238,7 +254,10 @@ def test_only_the_confirmation_follows_an_opt_out(world: World, sangha: int) -> 
 def test_a_row_that_can_not_be_read_holds_nobody_up(world: World, sangha: int) -> None:
     broken = put_letter(world, world.member(sangha, "+15551000003"), "lost words")
     with world.store.write() as session:
-        session.execute(sa.text("UPDATE outbound SET body = :body WHERE id = :row"), {"body": b"\x01not sealed by us at all...............", "row": broken})
+        session.execute(
+            sa.text("UPDATE outbound SET body = :body WHERE id = :row"),
+            {"body": b"\x01not sealed by us at all...............", "row": broken},
+        )
     number = send_broadcast(world, sangha)
     assert pump_all(world, ScriptedCarrier()) == 3
     assert (row(world, broken).state, row(world, broken).reason) == ("failed", "unreadable")

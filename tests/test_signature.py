@@ -65,7 +65,7 @@ class Door:
         )
 
 
-# --- Twilio's published vectors (tests of twilio-python; token 12345) -------------------------------------------------------------
+# --- Twilio's published vectors (tests of twilio-python; token 12345) ----------------------------------------
 
 VECTOR = {"CallSid": "CA1234567890ABCDE", "Digits": "1234", "From": "+14158675309", "To": "+18005551212", "Caller": "+14158675309"}
 
@@ -117,7 +117,7 @@ def test_the_published_vector_of_a_json_body(published: Any) -> None:
     assert door.knock(path, "a9nBmqA0ju/hNViExpshrM61xv4=", data=body.replace("value", "other"), content_type="application/json") == 403
 
 
-# --- URLs ------------------------------------------------------------------------------------------------------------------------------
+# --- URLs ----------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -187,7 +187,7 @@ def test_a_forged_host_changes_nothing() -> None:
         assert door.knock(INBOUND, sign(url + INBOUND, parameters), data=parameters, headers=forged) == 403
 
 
-# --- parameters ---------------------------------------------------------------------------------------------------------------------
+# --- parameters ----------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -266,7 +266,7 @@ def test_a_body_of_another_kind_brings_no_parameters(content_type: str) -> None:
     assert dict(door.seen) == {}
 
 
-# --- who signed ----------------------------------------------------------------------------------------------------------------------
+# --- who signed ----------------------------------------
 
 
 def test_two_tokens_during_a_rotation() -> None:
@@ -286,7 +286,7 @@ def test_another_account(account: str) -> None:
     assert Door(doorkeeper()).knock(INBOUND, sign("https://chorus.example.org" + INBOUND, parameters), data=parameters) == 403
 
 
-# --- through the whole application: no row in any table -----------------------------------------------------------------------------------
+# --- through the whole application: no row in any table ----------------------------------------
 
 
 def rows(deployment: Deployment) -> dict[str, int]:

@@ -181,7 +181,7 @@ def test_a_doubt_is_asked_once(small_world: World) -> None:
     assert stopped_by(small_world) == "word"
 
 
-# --- whose it is -----------------------------------------------------------------------------------------------------------------------
+# --- whose it is ----------------------------------------
 
 
 def test_stop_holds_for_every_collective_of_the_line_and_for_their_other_lines_until_she_writes_there(world: World) -> None:
@@ -309,7 +309,7 @@ def test_after_a_stop_what_protects_her_still_acts(world: World) -> None:
     assert stopped_by(world) == "carrier"
 
 
-# --- in the middle of anything ------------------------------------------------------------------------------------------------------------
+# --- in the middle of anything ----------------------------------------
 
 
 def questions_of_all_flows() -> list[tuple[str, str, dict[str, Any]]]:

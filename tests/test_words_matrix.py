@@ -73,7 +73,7 @@ def said_in(state: str, language: str, line: str) -> list[Said]:
     return [said for index, said in enumerate(EVERYTHING) if said.text.split()[0] == said.word or index % 3 == third]
 
 
-# --- the states ------------------------------------------------------------------------------------------------------------------------
+# --- the states ----------------------------------------
 
 
 @dataclass
@@ -141,7 +141,8 @@ def asked_by_broadcast(place: Place, number: str) -> None:
     now = place.world.clock.now()
     place.session.add(
         Outbound(
-            broadcast_id=place.poll, membership_id=membership.id, person_id=person.id, phone_id=phone.id, collective_id=membership.collective_id,
+            broadcast_id=place.poll, membership_id=membership.id, person_id=person.id, phone_id=phone.id,
+            collective_id=membership.collective_id,
             line_id=place.line_id, kind="poll", lane=5, language=place.language, state="delivered", attempt=1, due_at=now, created_at=now,
             asks="poll", asked_at=now,
         )
@@ -215,7 +216,7 @@ def build(world: World, state: str, language: str, line: str) -> dict[str, str]:
     return numbers
 
 
-# --- the rules --------------------------------------------------------------------------------------------------------------------------
+# --- the rules ----------------------------------------
 
 
 def is_silent(said: Said, state: str, line: str) -> bool:

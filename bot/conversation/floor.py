@@ -6,6 +6,7 @@ whose first question her text answers: a broadcast question that nobody began to
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
@@ -44,11 +45,19 @@ class Candidate:
     question: Question
 
 
+def _asked(turn: Turn) -> Sequence[Any]:
+    """What was asked of her in the last month, the newest first; read once a turn."""
+    if turn.asked is None:
+        read = turn.session.connection().execute(_asking, {"person": turn.person_id, "since": turn.now - OPEN_AT_MOST})
+        turn.asked = read.all()
+    return turn.asked
+
+
 def candidates(turn: Turn, *, in_flight: bool) -> list[Candidate]:
     """Her asking messages with a question still open: those in flight, or (``in_flight`` False) older or answered ones."""
     if turn.person_id is None:
         return []
-    rows = turn.session.execute(_asking, {"person": turn.person_id, "since": turn.now - (IN_FLIGHT if in_flight else OPEN_AT_MOST)}).all()
+    rows = _asked(turn)
     lines = {belonging.membership_id for belonging in turn.belongings}
     found = []
     for row in rows:
@@ -98,9 +107,9 @@ def answer_candidate(turn: Turn, text: str, candidate: Candidate) -> list[str]:
 def may_be_care(turn: Turn) -> bool:
     """Whether what she writes now may answer a question of care: one is open, or was sent to her within a day."""
     open_question = on_the_floor(turn)
-    asked = turn.session.execute(_asking, {"person": turn.person_id, "since": turn.now - IN_FLIGHT}).all()
-    flows = [open_question.flow] if open_question is not None else []
-    return any(turn.flows[flow].private for flow in [*flows, *(row.asks for row in asked)] if flow in turn.flows)
+    flows = [row.asks for row in _asked(turn) if row.asked_at > turn.now - IN_FLIGHT]
+    flows += [open_question.flow] if open_question is not None else []
+    return any(turn.flows[flow].private for flow in flows if flow in turn.flows)
 
 
 def find_candidate(turn: Turn, outbound_id: int) -> Candidate | None:

@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import sqlalchemy as sa
+
 from bot.conversation.turn import Turn
 from bot.delivery.broadcasts import take_number
 from models import Note
+
+_note: Any = Note.__table__
+_INSERT = sa.insert(_note)
 
 
 def keep_note(turn: Turn, body: str, kind: str = "note") -> int | None:
@@ -12,14 +19,6 @@ def keep_note(turn: Turn, body: str, kind: str = "note") -> int | None:
     if turn.here is None:
         return None
     number = take_number(turn.session, turn.here.collective_id)
-    turn.session.add(
-        Note(
-            collective_id=turn.here.collective_id,
-            number=number,
-            membership_id=turn.here.membership_id,
-            body=body,
-            kind=kind,
-            created_at=turn.now,
-        )
-    )
+    note = {"number": number, "collective_id": turn.here.collective_id, "membership_id": turn.here.membership_id}
+    turn.session.connection().execute(_INSERT, note | {"body": body, "kind": kind, "state": "open", "created_at": turn.now})
     return number

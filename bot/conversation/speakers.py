@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import Any
 
 import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
 from bot.conversation.steps import FlowEntry
@@ -34,27 +35,57 @@ _LOCK_PHONE_OF = (
     .where(_phone.c.current_person_id == sa.bindparam("person"), _phone.c.detached_at.is_(None))
     .with_for_update(key_share=True)
 )
+_m: Any = Membership.__table__
+_p: Any = Person.__table__
+_c: Any = Collective.__table__
+_cl: Any = CollectiveLine.__table__
+_r: Any = Role.__table__
+_pl: Any = PhoneLine.__table__
 _BELONGINGS = (
     sa.select(
-        Membership.id,
-        Membership.collective_id,
-        Membership.line_id,
-        Collective.name,
-        Collective.language,
-        Collective.timezone,
-        Person.language.label("her_language"),
-        Person.timezone.label("her_timezone"),
-        Role.role,
+        _m.c.id,
+        _m.c.collective_id,
+        _m.c.line_id,
+        _c.c.name,
+        _c.c.language,
+        _c.c.timezone,
+        _p.c.language.label("her_language"),
+        _p.c.timezone.label("her_timezone"),
+        _r.c.role,
     )
-    .join(Person, Person.id == Membership.person_id)
-    .join(Collective, Collective.id == Membership.collective_id)
-    .join(CollectiveLine, (CollectiveLine.collective_id == Membership.collective_id) & (CollectiveLine.line_id == sa.bindparam("line")))
-    .outerjoin(Role, Role.membership_id == Membership.id)
-    .where(Membership.person_id == sa.bindparam("person"), Membership.state == "active")
-    .order_by(Membership.id)
+    .select_from(
+        _m.join(_p, _p.c.id == _m.c.person_id)
+        .join(_c, _c.c.id == _m.c.collective_id)
+        .join(_cl, sa.and_(_cl.c.collective_id == _m.c.collective_id, _cl.c.line_id == sa.bindparam("line")))
+        .outerjoin(_r, _r.c.membership_id == _m.c.id)
+    )
+    .where(_m.c.person_id == sa.bindparam("person"), _m.c.state == "active")
+    .order_by(_m.c.id)
 )
-_PERSON = sa.select(Person.language, Person.timezone).where(Person.id == sa.bindparam("person"))
-_HEARD_ON = sa.update(Membership).where(Membership.id == sa.bindparam("membership")).values(line_id=sa.bindparam("line"))
+_PERSON = sa.select(_p.c.language, _p.c.timezone).where(_p.c.id == sa.bindparam("person"))
+_LINE_SPEAKS = sa.select(_c.c.language, _c.c.timezone).where(_c.c.id == sa.bindparam("collective"))
+_HEARD_ON = sa.update(_m).where(_m.c.id == sa.bindparam("membership")).values(line_id=sa.bindparam("line"))
+_OPTED_OUT = sa.select(_pl.c.id).where(
+    _pl.c.phone_id == sa.bindparam("phone"), _pl.c.line_id == sa.bindparam("line"), _pl.c.opted_out_at.is_not(None)
+)
+
+
+def _write_on(insert: Any) -> Any:
+    """The statement of ``note_line``, in one dialect."""
+    new = insert(_pl)
+    sibling = _pl.c.opted_out_by == "sibling"
+    return new.on_conflict_do_update(
+        index_elements=["phone_id", "line_id"],
+        # STOP on another line of the same collective silenced this one too, until she writes here.
+        set_={
+            "last_inbound_at": new.excluded.last_inbound_at,
+            "opted_out_at": sa.case((sibling, sa.null()), else_=_pl.c.opted_out_at),
+            "opted_out_by": sa.case((sibling, sa.null()), else_=_pl.c.opted_out_by),
+        },
+    ).returning(_pl.c.opted_out_by)
+
+
+_WRITE_ON = {"sqlite": _write_on(sqlite.insert), "postgresql": _write_on(postgresql.insert)}
 
 
 @dataclass(frozen=True)
@@ -70,7 +101,7 @@ class PhoneFacts:
 def lock_phone(store: Store, session: Session, number: str, now: datetime) -> PhoneFacts:
     """Find or make the phone, and hold its lock until the transaction ends: one message of a phone at a time."""
     hashed = store.hash_number(number)
-    row = session.execute(_FIND_PHONE, {"hash": hashed}).first()
+    row = session.connection().execute(_FIND_PHONE, {"hash": hashed}).first()
     if row is None:
         insert = sqlite_or_postgres_insert(store, _phone).values(number=number, number_hash=hashed, created_at=now)
         session.execute(insert.on_conflict_do_nothing(index_elements=["number_hash"]))
@@ -89,7 +120,7 @@ def meet(
     roles: dict[int, set[str]] = {}
     language, zone = None, None
     if phone.current_person_id is not None:
-        for row in session.execute(_BELONGINGS, {"person": phone.current_person_id, "line": line.id}):
+        for row in session.connection().execute(_BELONGINGS, {"person": phone.current_person_id, "line": line.id}):
             roles.setdefault(row.id, set()).update([row.role] if row.role else [])
             belongings[row.id] = Belonging(
                 row.id, row.collective_id, row.name, row.language, row.timezone, frozenset(roles[row.id]), row.line_id
@@ -112,8 +143,8 @@ def _of_the_line(session: Session, line: LineFacts) -> tuple[str, str]:
     """A stranger is answered in the language of the line's first collective."""
     if not line.collective_ids:
         return "en", "UTC"
-    row = session.execute(sa.select(Collective.language, Collective.timezone).where(Collective.id == line.collective_ids[0])).one()
-    return row.language, row.timezone
+    row = session.connection().execute(_LINE_SPEAKS, {"collective": line.collective_ids[0]}).first()
+    return (row.language, row.timezone) if row else ("en", "UTC")
 
 
 def note_line(store: Store, turn: Turn) -> str | None:
@@ -121,35 +152,20 @@ def note_line(store: Store, turn: Turn) -> str | None:
 
     Gives who stopped this phone on this line (carrier, word, 21610), None when nobody did.
     """
-    table: Any = PhoneLine.__table__
-    insert = sqlite_or_postgres_insert(store, table).values(phone_id=turn.phone_id, line_id=turn.line.id, last_inbound_at=turn.now)
-    sibling = table.c.opted_out_by == "sibling"
-    stopped_by = turn.session.scalar(
-        insert.on_conflict_do_update(
-            index_elements=["phone_id", "line_id"],
-            # STOP on another line of the same collective silenced this one too, until she writes here.
-            set_={
-                "last_inbound_at": turn.now,
-                "opted_out_at": sa.case((sibling, sa.null()), else_=table.c.opted_out_at),
-                "opted_out_by": sa.case((sibling, sa.null()), else_=table.c.opted_out_by),
-            },
-        ).returning(table.c.opted_out_by)
-    )
+    connection = turn.session.connection()
+    wrote = {"phone_id": turn.phone_id, "line_id": turn.line.id, "last_inbound_at": turn.now}
+    stopped_by: str | None = connection.execute(_WRITE_ON[connection.dialect.name], wrote).scalar_one()
     if turn.line.channel == "whatsapp" and turn.phone_id is not None:
         turn.rings = bool(release_window(turn.session, turn.phone_id, turn.line.id)) or turn.rings
     for belonging in turn.belongings:
         if belonging.line_id != turn.line.id:
-            turn.session.execute(_HEARD_ON, {"membership": belonging.membership_id, "line": turn.line.id})
+            connection.execute(_HEARD_ON, {"membership": belonging.membership_id, "line": turn.line.id})
     return stopped_by
 
 
 def is_opted_out(session: Session, phone_id: int | None, line_id: int) -> bool:
     """Whether this phone said STOP on this line."""
-    return bool(
-        session.scalar(
-            sa.select(PhoneLine.id).where(PhoneLine.phone_id == phone_id, PhoneLine.line_id == line_id, PhoneLine.opted_out_at.is_not(None))
-        )
-    )
+    return session.connection().execute(_OPTED_OUT, {"phone": phone_id, "line": line_id}).first() is not None
 
 
 def read_line(session: Session, line_id: int) -> LineFacts:

@@ -49,18 +49,27 @@ _open = (
     .order_by(_table.c.id.desc())
     .limit(1)
 )
+_begin = _table.insert().returning(_table.c.id)
 _change = _table.update().where(_table.c.id == sa.bindparam("this"))
+_replace = (
+    _table.update()
+    .where(_table.c.person_id == sa.bindparam("person"), _table.c.flow == sa.bindparam("of_flow"), _table.c.state == "open")
+    .values(state="ended", session=None)
+)
 _asking: Any = Outbound.__table__
 _answered = _asking.update().where(_asking.c.id == sa.bindparam("this")).values(answered_at=sa.bindparam("now"))
 
 
 def on_the_floor(turn: Turn, *, idle: bool = True) -> Any:
     """The row of the conversation whose question is open, or None. ``idle`` False counts one that is a day old too."""
-    if turn.person_id is None:
+    if turn.person_id is None or turn.empty_floor_of == turn.person_id:
         return None
     since = turn.now - (IDLE if idle else 30 * IDLE)
     mine = [belonging.collective_id for belonging in turn.belongings]
-    return turn.session.execute(_open, {"person": turn.person_id, "since": since, "mine": mine, "line": turn.line.id}).first()
+    found = turn.session.connection().execute(_open, {"person": turn.person_id, "since": since, "mine": mine, "line": turn.line.id}).first()
+    if found is None and idle:
+        turn.empty_floor_of = turn.person_id
+    return found
 
 
 def hearing_of(turn: Turn, *, digits: bool = True) -> Hearing:
@@ -157,38 +166,32 @@ def _put_again(turn: Turn) -> list[str]:
 
 def _open_conversation(turn: Turn, entry: FlowEntry, session: Session, question: Question, outbound_id: int | None) -> None:
     # The same flow begun again replaces the older one: two open JOINs would ask for the name twice.
-    turn.session.execute(
-        _table.update()
-        .where(_table.c.person_id == turn.person_id, _table.c.flow == entry.name, _table.c.state == "open")
-        .values(state="ended", session=None)
-    )
-    result = turn.session.execute(
-        _table.insert().values(
-            person_id=turn.person_id,
-            collective_id=turn.here.collective_id if turn.here else None,
-            line_id=turn.line.id,
-            flow=entry.name,
-            state="open",
-            question=question.name,
-            turn=1,
-            hints=0,
-            session=session.to_json(),
-            outbound_id=outbound_id,
-            opened_at=turn.now,
-            last_heard_at=turn.now,
-        )
-    )
-    conversation_id = result.inserted_primary_key[0]  # type: ignore[attr-defined]
+    connection = turn.session.connection()
+    connection.execute(_replace, {"person": turn.person_id, "of_flow": entry.name})
+    conversation = {
+        "person_id": turn.person_id,
+        "collective_id": turn.here.collective_id if turn.here else None,
+        "line_id": turn.line.id,
+        "flow": entry.name,
+        "state": "open",
+        "question": question.name,
+        "turn": 1,
+        "hints": 0,
+        "session": session.to_json(),
+        "outbound_id": outbound_id,
+        "opened_at": turn.now,
+        "last_heard_at": turn.now,
+    }
+    conversation_id = int(connection.execute(_begin, conversation).scalar_one())
+    turn.empty_floor_of = None
     turn.opened_conversation = conversation_id
     _be_patient(turn, conversation_id, 1, question)
 
 
 def _keep(turn: Turn, conversation: Any, session: Session, question: Question, hints: int) -> None:
     number = conversation.turn + 1
-    turn.session.execute(
-        _change.values(question=question.name, turn=number, hints=hints, session=session.to_json(), last_heard_at=turn.now),
-        {"this": conversation.id},
-    )
+    kept = {"question": question.name, "turn": number, "hints": hints, "session": session.to_json(), "last_heard_at": turn.now}
+    turn.session.connection().execute(_change, {"this": conversation.id} | kept)
     _be_patient(turn, conversation.id, number, question)
 
 
@@ -199,7 +202,8 @@ def _be_patient(turn: Turn, conversation_id: int, number: int, question: Questio
 
 def end(turn: Turn, conversation_id: int, state: str = "done") -> None:
     """End a conversation and forget what was said in it."""
-    turn.session.execute(_change.values(state=state, session=None, question=None, last_heard_at=turn.now), {"this": conversation_id})
+    forgotten = {"state": state, "session": None, "question": None, "last_heard_at": turn.now}
+    turn.session.connection().execute(_change, {"this": conversation_id} | forgotten)
 
 
 def end_all(turn: Turn, collective_id: int | None = None) -> None:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import Any
 from zoneinfo import ZoneInfo
 
 from sqlalchemy.orm import Session
@@ -60,6 +61,9 @@ class Turn:
     silent: bool = False
     handoff: Handoff | None = None
     opened_conversation: int | None = None
+    # Whose floor was looked at and is empty (a person): it would be asked for twice a turn otherwise.
+    empty_floor_of: int | None = None
+    asked: Sequence[Any] | None = None
 
     @property
     def local_now(self) -> datetime:

@@ -115,11 +115,19 @@ class Audience:
         ).select_from(joined)
 
 
-def find_audience(session: Session, now: datetime, broadcast: Broadcast) -> Audience:
-    """Read what the SELECT needs to know beforehand; ``now`` should be the moment at which the broadcast goes out."""
+def find_zones(session: Session, collective_id: int) -> frozenset[str]:
+    """The zones that members of this collective gave themselves."""
+    members = m.join(p, p.c.id == m.c.person_id)
+    found = session.scalars(sa.select(p.c.timezone).distinct().select_from(members).where(m.c.collective_id == collective_id))
+    return frozenset(zone for zone in found if zone)
+
+
+def find_audience(session: Session, now: datetime, broadcast: Broadcast, zones: frozenset[str] | None = None) -> Audience:
+    """Read what the SELECT needs to know beforehand; ``now`` should be the moment at which the broadcast goes out.
+
+    ``zones`` may be given by whoever asks again and again; one that is missing there counts as not quiet (the mark looks again).
+    """
     collective = session.get_one(Collective, broadcast.collective_id)
-    zones = session.scalars(
-        sa.select(p.c.timezone).distinct().select_from(m.join(p, p.c.id == m.c.person_id)).where(m.c.collective_id == collective.id)
-    )
+    zones = find_zones(session, collective.id) if zones is None else zones
     quiet = held_zones(now, {*zones, collective.timezone}, collective.quiet_from, collective.quiet_until)
     return Audience(broadcast, collective, default_line(session, collective.id), now, quiet)

@@ -40,10 +40,15 @@ class Preview:
     left_out: dict[str, int] = field(default_factory=dict)
 
 
+_c: Any = Collective.__table__
+_NEXT_NUMBER = (
+    sa.update(_c).where(_c.c.id == sa.bindparam("collective")).values(next_number=_c.c.next_number + 1).returning(_c.c.next_number)
+)
+
+
 def take_number(session: Session, collective_id: int) -> int:
     """The collective's next number: notes, broadcasts and peer requests share one row of numbers, so "47" means one thing."""
-    statement = sa.update(Collective).where(Collective.id == collective_id).values(next_number=Collective.next_number + 1)
-    return session.execute(statement.returning(Collective.next_number)).scalar_one() - 1
+    return int(session.connection().execute(_NEXT_NUMBER, {"collective": collective_id}).scalar_one()) - 1
 
 
 def draft_broadcast(

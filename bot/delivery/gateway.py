@@ -87,10 +87,10 @@ class _Transport(HttpClient):
         parts = urlsplit(base_url)
         self._base, self._path = f"{parts.scheme}://{parts.netloc}", parts.path.rstrip("/")
         self._connections = connections
-        self._timeout = urllib3.Timeout(connect=CONNECT_SECONDS, read=ANSWER_SECONDS)
+        self.timeouts = urllib3.Timeout(connect=CONNECT_SECONDS, read=ANSWER_SECONDS)
         self._pool = self._new_pool()
         self._authorizations: dict[tuple[str, str], str] = {}
-        self._used_at = time.monotonic()
+        self.used_at = time.monotonic()
 
     def _new_pool(self) -> urllib3.HTTPConnectionPool:
         return urllib3.connection_from_url(self._base, maxsize=self._connections, block=False, retries=False)
@@ -108,10 +108,10 @@ class _Transport(HttpClient):
     ) -> Response:
         """One request, once. Raises NotSent or AnswerLost."""
         now = time.monotonic()
-        if now - self._used_at > IDLE_SECONDS:
+        if now - self.used_at > IDLE_SECONDS:
             self._pool.close()
             self._pool = self._new_pool()
-        self._used_at = now
+        self.used_at = now
         url = self._path + uri[uri.index("/", 8) :]
         if params:
             url = f"{url}?{urlencode(params, doseq=True)}"
@@ -123,7 +123,7 @@ class _Transport(HttpClient):
             headers["Content-Type"] = "application/x-www-form-urlencoded"
         try:
             response = self._pool.urlopen(
-                method, url, body=body, headers=headers, retries=False, redirect=False, timeout=self._timeout, assert_same_host=False
+                method, url, body=body, headers=headers, retries=False, redirect=False, timeout=self.timeouts, assert_same_host=False
             )
         except (urllib3.exceptions.NewConnectionError, urllib3.exceptions.ConnectTimeoutError) as error:
             raise NotSent(type(error).__name__) from error
@@ -140,11 +140,11 @@ class Gateway:
     """Sends messages through Twilio, or through whatever TWILIO_API_URL names. One a process; safe to share between threads."""
 
     def __init__(self, settings: Settings, connections: int = 128) -> None:
-        transport = _Transport(settings.twilio_api_url, connections)
+        self.transport = _Transport(settings.twilio_api_url, connections)
         # ``environment`` must not be empty (the client would read the real one, where TWILIO_EDGE could change the address).
         nothing = {"CHORUS": "1"}
         sid = settings.twilio_account_sid
-        self._client = Client(sid, settings.twilio_auth_token[0], http_client=transport, environment=nothing)
+        self._client = Client(sid, settings.twilio_auth_token[0], http_client=self.transport, environment=nothing)
         self._messages = self._client.api.v2010.account.messages
 
     def send(self, *, to: str, sender: str, body: str, callback: str) -> Outcome:

@@ -17,7 +17,7 @@ from bot.delivery.leases import LeasedLine
 MARK_AHEAD, MARK_ROWS = 0.25, 40
 # Claimed when less than the first of these seconds of pace is in hand, up to the second: urgent messages overtake what is not claimed yet.
 CLAIM_BELOW, CLAIM_UP_TO = 0.3, 0.6
-MOST_CLAIMED = 500
+MOST_CLAIMED = 160
 # Looking again at a line that had nothing more.
 DRY_SECONDS = 0.25
 # A phone that is busy (its STOP is being written) is tried again after these seconds, so many times.

@@ -13,7 +13,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
-from bot.delivery.audience import Audience, find_audience, m
+from bot.delivery.audience import Audience, find_audience, find_zones, m
 from bot.delivery.bell import ring
 from bot.delivery.kinds import ASKS, lane_of
 from bot.delivery.wording import choose
@@ -37,9 +37,11 @@ def plan_broadcast(deployment: Deployment, broadcast_id: int) -> int:
     Rings after each chunk. A broadcast that was stopped or held meanwhile is left as it is. LookupError when there is none.
     """
     added, more = 0, True
+    with deployment.store.read() as session:
+        zones = find_zones(session, _find(session, broadcast_id).collective_id)
     while more:
         with deployment.store.write() as session:
-            number, more = _plan_chunk(session, deployment, broadcast_id)
+            number, more = _plan_chunk(session, deployment, broadcast_id, zones)
         added += number
         if number:
             ring(deployment)
@@ -47,13 +49,18 @@ def plan_broadcast(deployment: Deployment, broadcast_id: int) -> int:
     return added
 
 
-def _plan_chunk(session: Session, deployment: Deployment, broadcast_id: int) -> tuple[int, bool]:
-    """Plan one chunk: (rows added, whether there is more to do)."""
-    now = deployment.clock.now()
-    found = sa.select(Broadcast).where(Broadcast.id == broadcast_id).with_for_update(key_share=True)
-    broadcast = session.scalars(found).one_or_none()
+def _find(session: Session, broadcast_id: int, *, lock: bool = False) -> Broadcast:
+    query = sa.select(Broadcast).where(Broadcast.id == broadcast_id)
+    broadcast = session.scalars(query.with_for_update(key_share=True) if lock else query).one_or_none()
     if broadcast is None:
         raise LookupError(f"there is no broadcast {broadcast_id}")
+    return broadcast
+
+
+def _plan_chunk(session: Session, deployment: Deployment, broadcast_id: int, zones: frozenset[str]) -> tuple[int, bool]:
+    """Plan one chunk: (rows added, whether there is more to do)."""
+    now = deployment.clock.now()
+    broadcast = _find(session, broadcast_id, lock=True)
     if broadcast.state not in (SCHEDULED, SENDING) or broadcast.planned_at is not None:
         return 0, False
     broadcast.state = SENDING
@@ -68,7 +75,7 @@ def _plan_chunk(session: Session, deployment: Deployment, broadcast_id: int) -> 
     if last is None:
         broadcast.planned_at = now
         return 0, False
-    added = _insert_rows(session, find_audience(session, now, broadcast), last)
+    added = _insert_rows(session, find_audience(session, now, broadcast, zones), last)
     broadcast.planned_through = last
     broadcast.total += added
     return added, True

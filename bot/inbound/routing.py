@@ -160,7 +160,7 @@ _DOOR = (
 
 def _opens_a_door(turn: Turn, folded: str) -> bool:
     """Whether the whole text is the word of a collective on this line."""
-    return bool(folded) and turn.session.scalar(_DOOR, {"line": turn.line.id, "word": folded}) is not None
+    return bool(folded) and turn.session.connection().execute(_DOOR, {"line": turn.line.id, "word": folded}).first() is not None
 
 
 def _member(turn: Turn, table: WordTable, match: Match | None, text: str, folded: str) -> Route:

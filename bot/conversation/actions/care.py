@@ -175,16 +175,21 @@ def pass_on(turn: Turn, text: str) -> dict[str, Any]:
     return {}
 
 
+_HER_TALK = (
+    sa.select(PeerRequest)
+    .where(
+        PeerRequest.membership_id == sa.bindparam("member"),
+        PeerRequest.answered_at > sa.bindparam("since"),
+        PeerRequest.supporter_id.is_not(None),
+    )
+    .order_by(PeerRequest.answered_at.desc())
+    .limit(1)
+)
+
+
 def _tell_her_supporter(turn: Turn, text: str) -> bool:
     since = turn.now - TALK_LASTS
-    request = turn.session.scalars(
-        sa.select(PeerRequest)
-        .where(
-            PeerRequest.membership_id == turn.member().membership_id, PeerRequest.answered_at > since, PeerRequest.supporter_id.is_not(None)
-        )
-        .order_by(PeerRequest.answered_at.desc())
-        .limit(1)
-    ).first()
+    request = turn.session.scalars(_HER_TALK, {"member": turn.member().membership_id, "since": since}).first()
     supporter = reader(turn, request.supporter_id) if request is not None and request.supporter_id is not None else None
     if request is None or supporter is None:
         return False

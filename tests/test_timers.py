@@ -1,0 +1,223 @@
+"""Timers: each occurrence once, whoever looks first; and the clock thread that claims them."""
+
+from __future__ import annotations
+
+import threading
+from datetime import UTC, datetime, timedelta
+
+import pytest
+import sqlalchemy as sa
+
+from bot.deployment import Deployment
+from bot.schedule.clock import ClockThread, next_occurrence
+from bot.schedule.timers import TRIES, DueTimer, cancel_timers, claim_due, finish, put_off, set_timer
+from models import ClockJump, Timer
+from tests.conftest import make_settings
+from tests.delivery import ScriptedCarrier, change, pump_all, send_broadcast, states
+from tests.world import World
+
+
+def book(world: World, key: str = "poll_close:1", subject: int = 1, kind: str = "poll_close", after: timedelta = timedelta(0)) -> None:
+    with world.store.write() as session:
+        set_timer(session, kind, subject, key, world.clock.now() + after)
+
+
+def claim(world: World, limit: int = 20) -> list[DueTimer]:
+    return claim_due(world.store, world.clock.now(), limit)
+
+
+def timers(world: World) -> list[Timer]:
+    with world.store.read() as session:
+        return list(session.scalars(sa.select(Timer).order_by(Timer.id)))
+
+
+def test_an_occurrence_is_booked_once(world: World) -> None:
+    book(world)
+    book(world, after=timedelta(hours=5))
+    assert [timer.due_at for timer in timers(world)] == [world.clock.now()]
+    (timer,) = claim(world)
+    finish(world.store, timer)
+    book(world)
+    assert claim(world) == [], "also after it was done"
+
+
+def test_only_what_is_due_the_oldest_first(world: World) -> None:
+    for number, minutes in enumerate([5, -2, 0, -1]):
+        book(world, f"k{number}", number, after=timedelta(minutes=minutes))
+    assert [timer.subject_id for timer in claim(world)] == [1, 3, 2]
+    world.clock.advance(timedelta(minutes=5))
+    assert [timer.subject_id for timer in claim(world)] == [0]
+
+
+def test_the_limit(world: World) -> None:
+    for number in range(5):
+        book(world, f"k{number}", number, after=timedelta(seconds=number - 10))
+    assert [timer.subject_id for timer in claim(world, 2)] == [0, 1]
+    assert [timer.subject_id for timer in claim(world, 9)] == [2, 3, 4]
+
+
+def test_a_claim_is_a_lease(world: World) -> None:
+    book(world)
+    assert [timer.attempt for timer in claim(world)] == [1]
+    assert claim(world) == []
+    change(world, Timer, lease_until=1.0)
+    assert [timer.attempt for timer in claim(world)] == [2], "its worker died"
+
+
+def test_workers_that_look_at_once_never_hold_the_same_timer(world: World) -> None:
+    for number in range(40):
+        book(world, f"k{number}", number)
+    found: list[list[DueTimer]] = []
+    together = threading.Barrier(4)
+
+    def look() -> None:
+        together.wait()
+        found.append([timer for _ in range(4) for timer in claim(world, 5)])
+
+    threads = [threading.Thread(target=look) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    rest = claim(world, 100)
+    subjects = [timer.subject_id for batch in found for timer in batch] + [timer.subject_id for timer in rest]
+    assert sorted(subjects) == list(range(40))
+
+
+def test_cancelled_ones_are_gone_and_may_be_booked_again(world: World) -> None:
+    book(world), book(world, "poll_close:2", 2)
+    with world.store.write() as session:
+        cancel_timers(session, "poll_close", 1)
+    assert [timer.subject_id for timer in timers(world)] == [2]
+    book(world)
+    assert len(claim(world)) == 2
+
+
+def test_five_tries_and_it_is_parked(world: World, caplog: pytest.LogCaptureFixture) -> None:
+    book(world)
+    for attempt in range(1, TRIES + 1):
+        (timer,) = claim(world)
+        assert timer.attempt == attempt
+        put_off(world.store, timer)
+        assert claim(world) == [], "not at once again"
+        change(world, Timer, lease_until=1.0)
+    assert claim(world) == []
+    assert timers(world)[0].done_at is None
+    assert [record.levelname for record in caplog.records] == ["ERROR"]
+
+
+# --- the clock -------------------------------------------------------------------------------------------------------------
+
+
+def make_clock(world: World, handlers: dict[str, object], rings: list[bool] | None = None, **named: object) -> ClockThread:
+    def ring(_deployment: Deployment) -> bool:
+        if rings is not None:
+            rings.append(True)
+        return True
+
+    return ClockThread(world.deployment, handlers, ring, **named)  # type: ignore[arg-type]
+
+
+def test_the_clock_hands_a_due_timer_to_its_handler_once(world: World) -> None:
+    book(world, "poll_close:9", 9)
+    heard: list[tuple[str, int]] = []
+    clock = make_clock(world, {"poll_close": lambda _deployment, timer: heard.append((timer.key, timer.subject_id))})
+    clock.tick()
+    clock.tick()
+    assert heard == [("poll_close:9", 9)]
+    assert timers(world)[0].done_at == world.clock.now()
+
+
+def test_a_poisoned_timer_does_not_stop_the_others(world: World, caplog: pytest.LogCaptureFixture) -> None:
+    book(world, "bad", 1, after=timedelta(seconds=-1))
+    book(world, "unanswered", 2, kind="nobody")
+    book(world, "good", 3)
+    heard: list[int] = []
+
+    def handle(_deployment: Deployment, timer: DueTimer) -> None:
+        if timer.subject_id == 1:
+            raise RuntimeError("+15551000001 said something")
+        heard.append(timer.subject_id)
+
+    make_clock(world, {"poll_close": handle}).tick()
+    assert heard == [3]
+    assert [timer.done_at is None for timer in timers(world)] == [True, True, False]
+    assert "+1555" not in caplog.text
+
+
+def test_the_clock_rings_while_something_waits(world: World) -> None:
+    rings: list[bool] = []
+    clock = make_clock(world, {}, rings)
+    clock.tick()
+    assert rings == []
+    collective = world.collective()
+    world.member(collective, "+15551000001")
+    number = send_broadcast(world, collective)
+    clock.tick()
+    assert len(rings) == 1
+    pump_all(world, ScriptedCarrier())
+    clock.tick()
+    assert (len(rings), states(world, number)) == (1, ["accepted"])
+
+
+def test_work_that_comes_again(world: World) -> None:
+    heard: list[str] = []
+    for _ in range(2):  # two workers, or one that started anew
+        clock = make_clock(world, {"purge": lambda _deployment, timer: heard.append(timer.key)}, every={"purge": timedelta(hours=1)})
+        clock.tick()
+    assert (heard, [timer.key for timer in timers(world)]) == ([], ["purge:2026-04-12T10:00:00Z"])
+    world.clock.freeze(world.clock.now() + timedelta(hours=1))  # an advance would be taken back: here the simulator's jumps hold
+    for _ in range(2):
+        clock = make_clock(world, {"purge": lambda _deployment, timer: heard.append(timer.key)}, every={"purge": timedelta(hours=1)})
+        clock.tick()
+    assert heard == ["purge:2026-04-12T10:00:00Z"]
+    assert next_occurrence(datetime(2026, 4, 12, 10, 0, tzinfo=UTC), timedelta(minutes=10)) == datetime(2026, 4, 12, 10, 10, tzinfo=UTC)
+
+
+def test_a_clock_that_dies_ends_the_process(small_world: World) -> None:
+    died: list[bool] = []
+
+    def ring(_deployment: Deployment) -> bool:
+        raise SystemError("not a handler's mistake, nor the database's")
+
+    collective = small_world.collective()
+    small_world.member(collective, "+15551000001")
+    send_broadcast(small_world, collective)
+    ClockThread(small_world.deployment, {}, ring, on_death=lambda: died.append(True)).run()
+    assert died == [True]
+
+
+def test_a_clock_outlives_its_database(small_world: World, caplog: pytest.LogCaptureFixture) -> None:
+    clock = make_clock(small_world, {})
+    with small_world.store.write() as session:
+        session.execute(sa.text("ALTER TABLE timers RENAME TO away"))
+    clock.tick()
+    assert "database failed" in caplog.text
+    with small_world.store.write() as session:
+        session.execute(sa.text("ALTER TABLE away RENAME TO timers"))
+    book(small_world)
+    heard: list[int] = []
+    clock.handlers = {"poll_close": lambda _deployment, timer: heard.append(timer.id)}
+    clock.tick()
+    assert len(heard) == 1
+
+
+def test_the_simulators_jump_is_followed_and_only_there(world: World) -> None:
+    with world.store.write() as session:
+        session.add(ClockJump(seconds=3600))
+    before = world.clock.now()
+    make_clock(world, {}).tick()
+    assert world.clock.now() == before + timedelta(hours=1), "the tests' carrier is on this machine"
+    real = Deployment(make_settings("sqlite:///elsewhere.db", twilio_api_url="https://api.twilio.com"), world.store)
+    world.clock.advance(timedelta(hours=-1))
+    ClockThread(real, {}, lambda _deployment: True).tick()
+    assert world.clock.now() == before
+
+
+def test_the_clock_stops_when_asked(small_world: World) -> None:
+    stop = threading.Event()
+    clock = make_clock(small_world, {}, stop=stop)
+    clock.start()
+    stop.set()
+    clock.join(5)
+    assert not clock.is_alive()
