@@ -72,7 +72,10 @@ class PeerRequest(Base):
     """She asked for a peer. Supporters see an alias number and the time that suits her; nobody else sees the row at all."""
 
     __tablename__ = "peer_requests"
-    __table_args__ = (Index("uq_peer_requests_collective_number", "collective_id", "number", unique=True),)
+    __table_args__ = (
+        Index("uq_peer_requests_collective_number", "collective_id", "number", unique=True),
+        Index("ix_peer_requests_membership_id_answered_at", "membership_id", "answered_at"),
+    )
 
     id: Mapped[int] = mapped_column(BigId, primary_key=True)
     collective_id: Mapped[int] = mapped_column(ForeignKey("collectives.id", ondelete="CASCADE"))

@@ -443,6 +443,13 @@ def test_the_pace_is_kept(world: World, mps: float, count: int) -> None:
     assert most_in_a_second(moments) <= mps + 1
 
 
+def test_late_threads_do_not_crowd() -> None:
+    meter = Meter(5.0)
+    assert [meter.start(1) for _ in range(6)] == [0.0] * 6
+    assert 0.9 < meter.start(1) <= 1.01, "the seventh waits until the first is a second old"
+    assert Meter(1.0).start(10) == 0.0, "a long message alone may go"
+
+
 def test_the_pace_counts_segments(world: World) -> None:
     world.line(LINE, mps=20.0)
     collective = world.collective(lines=[LINE])

@@ -8,7 +8,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
@@ -102,7 +102,8 @@ def _after_stop(turn: Turn, table: WordTable, match: Match | None, opted_out_by:
     if match is not None and match.word.flow in ACT_AFTER_STOP and (match.word.who == "anyone" or turn.belongings):
         if match.word.flow == "join" and not blocked:
             return Route("JOIN", lambda: [*_lift(turn), *talk.begin(turn, turn.flows["join"], match.arguments)])
-        return Route(match.word.name, lambda: _act_without_asking(turn, match), silent=blocked)
+        # HELP is answered whoever keeps the STOP (the contract), in every language it is spelled.
+        return Route(match.word.name, lambda: _act_without_asking(turn, match), silent=blocked and match.word.flow != "help_")
     if blocked:
         return Route("after STOP", list)
     return Route("after STOP", lambda: [words(turn.language, "You stopped texts from this number. To get them again, send START.")])
@@ -214,16 +215,8 @@ def _may(turn: Turn, word: Word) -> bool:
     if word.who in ("anyone", "member"):
         return True
     if word.who == "organizer with a draft":
-        return "organizer" in roles and has_draft(_as_organizer(turn))
+        return "organizer" in roles and has_draft(turn)
     return any(role in roles for role in word.who.split(" or "))
-
-
-def _as_organizer(turn: Turn) -> Turn:
-    """The turn, about the one collective she organizes (where that is not said yet)."""
-    if turn.here is None:
-        mine = [belonging for belonging in turn.belongings if "organizer" in belonging.roles]
-        return replace(turn, here=mine[0]) if len(mine) == 1 else turn
-    return turn
 
 
 def _word(turn: Turn, match: Match) -> Route:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -159,14 +160,17 @@ def read_poll_text(text: str) -> tuple[str, list[str]] | None:
 
 
 def newest_draft(turn: Turn) -> Broadcast | None:
-    """The speaker's own draft that is still fresh."""
-    here = turn.here
-    if here is None:
-        return None
+    """The speaker's own draft that is still fresh; where she organizes several collectives here, the newest one says which is meant."""
+    mine = [turn.here] if turn.here is not None else turn.belongings
     drafts = sa.select(Broadcast).where(
-        Broadcast.author_id == here.membership_id, Broadcast.state == DRAFT, Broadcast.created_at > turn.now - DRAFT_LASTS
+        Broadcast.author_id.in_([belonging.membership_id for belonging in mine]),
+        Broadcast.state == DRAFT,
+        Broadcast.created_at > turn.now - DRAFT_LASTS,
     )
-    return turn.session.scalars(drafts.order_by(Broadcast.id.desc()).limit(1)).first()
+    draft = turn.session.scalars(drafts.order_by(Broadcast.id.desc()).limit(1)).first()
+    if draft is not None:
+        turn.here = next(belonging for belonging in mine if belonging.membership_id == draft.author_id)
+    return draft
 
 
 @action(outcomes=[*_PREVIEWS, {"refused": "no_draft"}, {"refused": "other_options", "code": "HI"}])
@@ -319,4 +323,4 @@ def _digits(text: str) -> int:
 @action(outcomes=[True, False], reads=True)
 def has_draft(turn: Turn) -> bool:
     """Whether the speaker has a fresh draft (HI … is Hindi only then; else it is a greeting)."""
-    return newest_draft(turn) is not None
+    return newest_draft(replace(turn)) is not None

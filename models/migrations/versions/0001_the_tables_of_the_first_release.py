@@ -183,6 +183,7 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id", name=op.f("pk_peer_requests")),
     )
     with op.batch_alter_table("peer_requests", schema=None) as batch_op:
+        batch_op.create_index("ix_peer_requests_membership_id_answered_at", ["membership_id", "answered_at"], unique=False)
         batch_op.create_index("uq_peer_requests_collective_number", ["collective_id", "number"], unique=True)
 
     op.create_table(
@@ -538,6 +539,7 @@ def downgrade() -> None:
     op.drop_table("people")
     with op.batch_alter_table("peer_requests", schema=None) as batch_op:
         batch_op.drop_index("uq_peer_requests_collective_number")
+        batch_op.drop_index("ix_peer_requests_membership_id_answered_at")
 
     op.drop_table("peer_requests")
     with op.batch_alter_table("notes", schema=None) as batch_op:
