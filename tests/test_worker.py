@@ -9,7 +9,7 @@ import tempfile
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
@@ -30,6 +30,7 @@ from bot.simulator.client import RunningSimulator, start_simulator
 from models import Keyring, Line, Store
 from tests.conftest import DATA_KEY, make_settings
 from tests.delivery import add_many_members, change, pump_all, send_broadcast, states
+from tests.waiting import wait_for
 from tests.world import ACCOUNT, TOKEN, World
 
 LINE = "+15550001111"
@@ -107,13 +108,6 @@ def worker_for(world: World) -> Iterator[Worker]:
             worker.kill()
 
 
-def wait_until(happened: Callable[[], object], seconds: float = 30.0) -> None:
-    deadline = time.monotonic() + seconds
-    while not happened():
-        assert time.monotonic() < deadline, "it did not happen in time"
-        time.sleep(0.05)
-
-
 def approve_only(world: World, collective: int) -> int:
     """As an organizer does it: the rest is the worker's."""
     with world.store.write() as session:
@@ -128,7 +122,7 @@ def test_an_approved_broadcast_leaves_by_itself(running: World, carrier: Running
     add_many_members(running, collective, 30)
     number = approve_only(running, collective)
     with worker_for(running) as worker:
-        wait_until(lambda: states(running, number) == ["accepted"] * 30)
+        wait_for(lambda: states(running, number) == ["accepted"] * 30, "the sending", 30.0)
         assert worker.ask_to_stop() < 15
         log = worker.log()
     assert Counter(sent["to"] for sent in carrier.client.ledger()) == {f"+1666{n:07d}": 1 for n in range(30)}
@@ -142,14 +136,14 @@ def test_asked_to_stop_half_way_it_drains_and_another_goes_on(running: World, ca
     add_many_members(running, collective, 60)
     number = approve_only(running, collective)
     with worker_for(running) as worker:
-        wait_until(lambda: states(running, number).count("accepted") > 5)
+        wait_for(lambda: states(running, number).count("accepted") > 5, "the sending", 30.0)
         assert worker.ask_to_stop() < 15
     found = Counter(states(running, number))
     assert set(found) == {"accepted", "queued"}, "nothing stays claimed, nothing is unknown"
     assert found["accepted"] == carrier.client.count()
     change(running, Line, mps=500.0)
     with worker_for(running):
-        wait_until(lambda: states(running, number) == ["accepted"] * 60)
+        wait_for(lambda: states(running, number) == ["accepted"] * 60, "the sending", 30.0)
     assert Counter(sent["to"] for sent in carrier.client.ledger()).most_common(1)[0][1] == 1
 
 
@@ -160,7 +154,7 @@ def test_killed_half_way_nothing_is_lost_and_nothing_goes_twice(running: World, 
     add_many_members(running, collective, 150)
     number = approve_only(running, collective)
     with worker_for(running) as worker:
-        wait_until(lambda: states(running, number).count("accepted") > 20)
+        wait_for(lambda: states(running, number).count("accepted") > 20, "the sending", 30.0)
         worker.kill()
     found = Counter(states(running, number))
     assert 0 < found["attempting"] <= MOST_IN_FLIGHT
@@ -189,14 +183,14 @@ def test_redis_goes_and_comes_back(sqlite_url: str, carrier: RunningSimulator, t
         add_many_members(world, collective, 10)
         with worker_for(world) as worker:
             first = approve_only(world, collective)
-            wait_until(lambda: states(world, first) == ["accepted"] * 10)
+            wait_for(lambda: states(world, first) == ["accepted"] * 10, "the sending", 30.0)
             redis.child.stop(5)
             second = send_broadcast(world, collective)
             assert states(world, second) == ["queued"] * 10, "it waits in the database"
             assert not ring(world.deployment)
             redis.child.start()
-            wait_until(lambda: redis_answers(redis.url))
-            wait_until(lambda: states(world, second) == ["accepted"] * 10, 60.0)
+            wait_for(lambda: redis_answers(redis.url), "the sending", 30.0)
+            wait_for(lambda: states(world, second) == ["accepted"] * 10, "the sending", 60.0)
             assert worker.process.poll() is None
             worker.ask_to_stop()
         world.store.close()
@@ -208,7 +202,7 @@ def test_a_worker_without_redis_still_stops_when_asked(sqlite_url: str, carrier:
     add_many_members(world, collective, 3)
     number = approve_only(world, collective)
     with worker_for(world) as worker:
-        wait_until(lambda: states(world, number) == ["queued"] * 3)
+        wait_for(lambda: states(world, number) == ["queued"] * 3, "the sending", 30.0)
         assert worker.ask_to_stop() < 15
     world.store.close()
 

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 
 
-def wait_for(condition: Callable[[], bool], what: str, seconds: float = 20) -> None:
+def wait_for(condition: Callable[[], object], what: str, seconds: float = 20) -> None:
     """Look every 20 ms until ``condition`` holds; fail after ``seconds``, naming ``what`` was waited for."""
     deadline = time.monotonic() + seconds
     while not condition():

@@ -21,8 +21,8 @@ from rq.worker import BaseWorker
 from sqlalchemy.exc import SQLAlchemyError
 
 from bot.deployment import Deployment
-from bot.upkeep.retention import is_behind
 from bot.schedule.timers import TRIES
+from bot.upkeep.retention import is_behind
 from models import DatabaseBusy, Line, Outbound, SealBroken, Timer
 from models.clock import real_seconds
 from models.messages import QUEUED
