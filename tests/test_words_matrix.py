@@ -225,7 +225,7 @@ def is_silent(said: Said, state: str, line: str) -> bool:
     blocked = state == "opted out by carrier"
     if said.kind in ("carrier stop", "start"):
         return carrier
-    if said.kind == "help":
+    if said.word == "HELP":
         return False
     if said.kind == "our stop":
         return state.startswith("opted out")  # one confirmation is enough
