@@ -14,24 +14,29 @@ from contextlib import ExitStack
 from types import ModuleType
 from typing import Any
 
-from benchmarks import pacing, planning, replies, sending, webhook
+from benchmarks import memory, pacing, planning, replies, sending, webhook
 from benchmarks.ground import POSTGRESQL, SQLITE, Bench
 from benchmarks.results import print_table
 
-# In this order; each module has a TITLE and measure(bench), which yields results.
+# In this order; each module has a TITLE and measure(bench), which yields results. Those of LONG run when named, or with --long.
 BENCHMARKS: dict[str, ModuleType] = {"webhook": webhook, "planning": planning, "sending": sending, "pacing": pacing, "replies": replies}
+
+
+LONG = {"memory": memory}
 
 
 def read_arguments(arguments: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description="How Chorus compares, side by side in one run.")
-    parser.add_argument("names", nargs="*", metavar="NAME", help=f"which ones: {', '.join(BENCHMARKS)} (default: all)")
+    parser.add_argument(
+        "names", nargs="*", metavar="NAME", help=f"which ones: {', '.join(BENCHMARKS | LONG)} (default: all, the last one only with --long)"
+    )
     parser.add_argument("--json", metavar="FILE", help="write the results there too")
     parser.add_argument("--long", action="store_true", help="take the time for the slow ones too")
     parser.add_argument("--database", choices=("sqlite", "postgresql"), help="on this kind only")
     told = parser.parse_args(arguments)
-    unknown = sorted(set(told.names) - set(BENCHMARKS))
+    unknown = sorted(set(told.names) - set(BENCHMARKS | LONG))
     if unknown:
-        parser.error(f"no benchmark is called {', '.join(unknown)}; there are {', '.join(BENCHMARKS)}")
+        parser.error(f"no benchmark is called {', '.join(unknown)}; there are {', '.join(BENCHMARKS | LONG)}")
     return told
 
 
@@ -42,11 +47,12 @@ def main(arguments: list[str] | None = None) -> int:
     began = time.monotonic()
     with ExitStack() as stack:
         bench = Bench(stack, databases, told.long)
-        for name in told.names or BENCHMARKS:
+        for name in told.names or (BENCHMARKS | LONG if told.long else BENCHMARKS):
+            module = (BENCHMARKS | LONG)[name]
             started = time.monotonic()
-            results = list(BENCHMARKS[name].measure(bench))
+            results = list(module.measure(bench))
             seconds = time.monotonic() - started
-            print_table(f"{BENCHMARKS[name].TITLE}  ({name}, {seconds:.0f} s)", results)
+            print_table(f"{module.TITLE}  ({name}, {seconds:.0f} s)", results)
             found[name] = {"seconds": round(seconds, 1), "results": [result.as_json() for result in results]}
     print(f"\n{time.monotonic() - began:.0f} s in all, Python {platform.python_version()}, {platform.machine()}")
     if told.json:

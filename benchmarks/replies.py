@@ -3,8 +3,9 @@
 First: 16 senders at once on SQLite, each texting again as soon as she is answered (a note, a vote), with a worker that sends at 10 a second
 and receipts that come in. That is as much as one web process takes: the time is mostly the others' turns.
 
-Then: a broadcast that leaves at 225 segments a second, the fastest there is (a short code), with its two receipts a message coming back to
-the same web process, and somebody who texts ten times a second. What she is answered in the response, and what must go out by the queue (a code, ahead of the broadcast).
+Then: a broadcast that leaves at 225 segments a second, the fastest there is (a short code), with its two receipts a message coming back
+to the same web process, and somebody who texts ten times a second. What she is answered in the response, and what must go out by the
+queue (a code, ahead of the broadcast).
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from bot.delivery.outbox import Letter, put
 from bot.simulator.client import SimulatorClient
 
 TITLE = "A member's answer, in the crowd"
-SENDERS, SECONDS, MEMBERS = 16, 8.0, 6_000
+SENDERS, SECONDS, MEMBERS = 16, 6.0, 6_000
 SLOW_LINE = "+15550003333"
 TEXTS_A_SECOND, CODES = 10, 20
 FULL_PACE, BROADCAST = 225.0, 2_700

@@ -11,17 +11,17 @@ from .asking import help_, lang, me, menu, name
 from .check_in import check_in
 from .join import join
 from .leaving import back, forget, leave, pause, start, stop, stop_asked, wrong
-from .notes import note, notes, off, on, reply, sos
+from .notes import care_words, note, notes, off, on, reply, sos
 from .organizing import alert, hold_it, in_english, in_hindi, in_latin_hindi, in_spanish, new_poll, ok, send
 from .poll import close, poll, polls
 from .which import which_group, which_question
 
 # word, flow, also spelled, whether in any state, for whom, what it takes
 WORDS = (
-    Word("STOP", "stop", (), always=True, who="anyone"),  # its many spellings stand in bot/inbound/stop_phrases
+    Word("STOP", "stop", (), always=True, who="anyone"),  # its many spellings stand in bot/languages/stop_phrases
     Word("START", "start", ("unstop", "shuru karo", "comenzar", "शुरू करें"), always=True, who="anyone"),
     Word("HELP", "help_", ("info", "ayuda", "madad", "मदद"), always=True, who="anyone"),
-    Word("SOS", "sos", ("emergencia", "bachao", "बचाओ"), always=True),
+    Word("SOS", "sos", ("emergencia", "bachao", "बचाओ"), always=True, takes="said"),
     Word("MENU", "menu", ("opciones", "मेनू"), always=True),
     Word("PAUSE", "pause", ("pausa", "viraam", "विराम"), always=True, takes="days"),
     Word("FORGET", "forget", ("forget me", "olvidar", "olvidame", "bhool jao", "भूल जाओ"), always=True),
@@ -37,6 +37,7 @@ WORDS = (
     Word("HILATN", "in_latin_hindi", ("hi-latn",), who="organizer with a draft", takes="written", alone=False, capitals=True),
     Word("ES", "in_spanish", (), who="organizer with a draft", takes="written", alone=False, capitals=True),
     Word("EN", "in_english", (), who="organizer with a draft", takes="written", alone=False, capitals=True),
+    Word("NOTE", "note", ("nota", "sandesh", "संदेश"), takes="text", alone=False),
     Word("STATUS", "status", ("estado", "haal"), who="organizer"),
     Word("NOTES", "notes", ("notas",), who="organizer"),
     Word("CLOSE", "close", ("cerrar",), who="organizer", takes="number"),
@@ -76,6 +77,7 @@ FLOWS = {
         FlowEntry(notes, "what members wrote"),
         FlowEntry(reply, "the answer to a note", example={"written": "7 We meet at six"}),
         FlowEntry(note, "what no flow took", example={"text": "When is the next meeting?"}),
+        FlowEntry(care_words, "words beside a check-in, kept from the notes", private=True, example={"text": "he is out until eight"}),
         FlowEntry(sos, "a call for help"),
         FlowEntry(on, "a supporter's duty begins"),
         FlowEntry(off, "a supporter rests"),
@@ -93,6 +95,6 @@ FLOWS = {
         FlowEntry(name, "her name"),
         FlowEntry(lang, "her language"),
         FlowEntry(which_question, "which question she answers", private=True, example={"text": "yes", "asked": [1, 2]}),
-        FlowEntry(which_group, "which collective she means", example={"text": "hello"}),
+        FlowEntry(which_group, "which collective she means", example={"text": "hello", "groups": [1, 2]}),
     )
 }

@@ -1,6 +1,6 @@
 """What members write to the organizers, and the answer; calls for help; a supporter's duty."""
 
-from bot.conversation.actions import call_for_help, go_on_duty, pass_on, read_notes, reply_to_note
+from bot.conversation.actions import call_for_help, go_on_duty, pass_on, read_notes, reply_to_note, tell_her_supporters
 from bot.conversation.steps import Do, Flow, OwnWords, Say
 
 
@@ -8,6 +8,15 @@ def note(text: str) -> Flow:
     """What no flow took."""
     yield Do("pass_on", pass_on, {"text": text})
     yield Say("Passed on. Thank you.")
+
+
+def care_words(text: str) -> Flow:
+    """Words beside a check-in or a wish for a peer: never in the organizers' notes, unless she says NOTE."""
+    told = yield Do("tell", tell_her_supporters, {"text": text})
+    if told["told"]:
+        yield Say("Passed on. Thank you.")
+    else:
+        yield Say("Your words stay private. For help, send SOS. To tell the organizers, send NOTE and your words.")
 
 
 def notes() -> Flow:
@@ -37,8 +46,8 @@ def reply(written: str = "") -> Flow:
         yield Say("Write it so: REPLY 7 and your words.")
 
 
-def sos() -> Flow:
-    """SOS: people are told at once."""
+def sos(said: str | None = None) -> Flow:
+    """SOS, alone or with words: people are told at once. Her words are not passed on; they ask her."""
     called = yield Do("call", call_for_help)
     if called["told"]:
         yield Say("We are telling people of your group now. If you are in danger, call your emergency number.")

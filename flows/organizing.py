@@ -9,6 +9,7 @@ WHY_NOT_DRAFTED = {
     "one_way": "This line is one-way: nobody could answer. Ask nothing in the text.",
     "no_words": "There are no words to send.",
     "no_line": "This group has no number to send from yet.",
+    "too_long_by_text": "That is a little long. Please send it in fewer words.",
     "too_late": "It is too late for that action.",
     "not_a_poll": "Write a poll so: POLL Where do we meet? / Park / School",
     "no_draft": "There is no draft now. Start with SEND, ALERT or POLL and your words.",
@@ -31,8 +32,9 @@ WHY_NOT_SENT = {
 
 def send(written: str | None = None) -> Flow:
     """SEND and words makes a draft; SEND 123456 sends it."""
-    code = "".join((written or "").split())
-    if not code or (code.isdecimal() and len(code) == 6):
+    code = "".join(character for character in written or "" if character.isalnum())
+    if not code or (code.isdecimal() and len(code) <= 8):
+        # Never a notice: five digits are a code typed wrong, and must not be shown to the others.
         sent = yield Do("send_with_code", send_with_code, {"code": code or None})
         yield from told(sent)
         return

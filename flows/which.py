@@ -19,9 +19,9 @@ def which_question(text: str, asked: list[int]) -> Flow:
         yield Do("hand_over", hand_over, {"text": text, "outbound_id": int(chosen)})
 
 
-def which_group(text: str) -> Flow:
+def which_group(text: str, groups: list[int]) -> Flow:
     """She belongs to several collectives on this number."""
-    found = yield Do("groups", read_belongings)
+    found = yield Do("groups", read_belongings, {"groups": groups})
     chosen = yield Choice(
         "which",
         "Which group is this for? Reply with a letter.",

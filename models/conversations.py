@@ -29,7 +29,7 @@ class Conversation(Base):
     collective_id: Mapped[int | None] = mapped_column(ForeignKey("collectives.id", ondelete="CASCADE"))
     line_id: Mapped[int] = mapped_column(ForeignKey("lines.id"))
     flow: Mapped[str] = mapped_column(String(24))
-    state: Mapped[str] = mapped_column(String(8), default="open")  # open | done | ended (idle, STOP, LEAVE) | failed
+    state: Mapped[str] = mapped_column(String(8), default="open")  # open | done | silent (its patience ran out) | ended (idle, STOP, LEAVE)
     question: Mapped[str | None] = mapped_column(String(40))
     turn: Mapped[int] = mapped_column(SmallInteger, default=0)
     hints: Mapped[int] = mapped_column(SmallInteger, default=0)
@@ -89,13 +89,13 @@ class PeerRequest(Base):
 
 
 class Audit(Base):
-    """Who did what, without content. Appended, never changed; every organizer may read it."""
+    """Who did what, without content. Appended, never changed, except that FORGET takes the name off; every organizer may read it."""
 
     __tablename__ = "audit"
 
     id: Mapped[int] = mapped_column(BigId, primary_key=True)
     collective_id: Mapped[int | None] = mapped_column(BigId, index=True)
-    membership_id: Mapped[int | None] = mapped_column(BigId)  # None: the command line or the clock
+    membership_id: Mapped[int | None] = mapped_column(BigId)  # None: the command line, the clock, or somebody forgotten
     act: Mapped[str] = mapped_column(String(40))
     subject: Mapped[str] = mapped_column(String(40), default="")
     at: Mapped[datetime] = mapped_column(Moment)

@@ -75,13 +75,22 @@ class Outbound(Base):
             sqlite_where=text("asked_at IS NOT NULL"),
         ),
         Index("ix_outbound_phone_id", "phone_id"),
+        Index(
+            "ix_outbound_about_membership_id",
+            "about_membership_id",
+            postgresql_where=text("about_membership_id IS NOT NULL"),
+            sqlite_where=text("about_membership_id IS NOT NULL"),
+        ),
     )
 
     id: Mapped[int] = mapped_column(BigId, primary_key=True)
     broadcast_id: Mapped[int | None] = mapped_column(ForeignKey("broadcasts.id", ondelete="CASCADE"))
     membership_id: Mapped[int | None] = mapped_column(BigId)
     person_id: Mapped[int | None] = mapped_column(BigId)
+    # None: she was forgotten. Such a row is never sent, and learns no SID any more.
     phone_id: Mapped[int | None] = mapped_column(BigId)
+    # Whose words or whose plight it tells to somebody else (a page, a relay): her FORGET takes it back, too.
+    about_membership_id: Mapped[int | None] = mapped_column(BigId)
     collective_id: Mapped[int | None] = mapped_column(BigId)
     line_id: Mapped[int] = mapped_column(ForeignKey("lines.id"))
     # reply | code | notice | alert | poll | check_in | result | page | relay: decides lane, quiet hours and what an unknown outcome means

@@ -21,7 +21,7 @@ import flows
 from bot.commands import register
 from bot.conversation.engine import every_conversation
 from bot.conversation.steps import FlowEntry, Word
-from bot.inbound.stop_phrases import OUR_STOP, TWILIO_STOP
+from bot.languages.stop_phrases import OUR_STOP, TWILIO_STOP
 from bot.settings import Settings
 from flows import FLOWS, WORDS
 from tests.conftest import START
@@ -265,7 +265,7 @@ def test_the_example_transcript_plays(small_world: World, monkeypatch: pytest.Mo
 def followed_by(word: Word) -> str:
     if word.takes is None:
         return ""
-    shown = {"number": "47", "days": "30", "word": "SANGHA", "written": "…", "said": "…"}[word.takes]
+    shown = {"number": "47", "days": "30", "word": "SANGHA", "written": "…", "said": "…", "text": "…"}[word.takes]
     return f" `{shown}`" if not word.alone else f" (`{shown}`)"
 
 

@@ -13,9 +13,9 @@ import pytest
 from bot.conversation.engine import every_conversation
 from bot.conversation.steps import Choice, Do, Question
 from bot.inbound.keywords import WordTable
-from bot.inbound.stop_phrases import OUR_STOP, STOP_WORDS, TWILIO_STOP
 from bot.languages import LANGUAGES, fold, words
 from bot.languages.segments import count_segments
+from bot.languages.stop_phrases import OUR_STOP, STOP_WORDS, TWILIO_STOP
 from flows import FLOWS, WORDS
 from tests.world import World
 

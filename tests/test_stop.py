@@ -12,7 +12,7 @@ from bot.conversation.engine import Session
 from bot.conversation.steps import Choice, Hearing, Question
 from bot.delivery.outbox import Letter, put
 from bot.inbound.receive import EMPTY
-from bot.inbound.stop_phrases import TWILIO_STOP
+from bot.languages.stop_phrases import TWILIO_STOP
 from flows import FLOWS
 from models import Conversation, Line, Membership, Outbound, Person, Phone, PhoneLine
 from tests.conftest import START as _NOW

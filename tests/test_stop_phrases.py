@@ -4,8 +4,8 @@ import time
 
 import pytest
 
-from bot.inbound.stop_phrases import OUR_STOP, STOP_WORDS, TWILIO_STOP, judge_stop
 from bot.languages import fold
+from bot.languages.stop_phrases import OUR_STOP, STOP_WORDS, TWILIO_STOP, judge_stop
 
 STOP = """
 stop

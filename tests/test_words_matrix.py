@@ -16,8 +16,8 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from bot.delivery.broadcasts import draft_broadcast
-from bot.inbound.stop_phrases import OUR_STOP, TWILIO_STOP
 from bot.languages import LANGUAGES
+from bot.languages.stop_phrases import OUR_STOP, TWILIO_STOP
 from flows import WORDS
 from models import Conversation, Inbound, Line, Membership, Note, Outbound, Person, Phone, PhoneLine, Poll, Role
 from tests.world import Answer, World

@@ -17,7 +17,7 @@ from bot.conversation.engine import first_question
 from bot.conversation.steps import Choice, NotUnderstood, Question, Scale
 from bot.conversation.talk import acting, begin, hearing_of, on_the_floor
 from bot.conversation.turn import Turn
-from models import Outbound
+from models import Conversation, Outbound, PeerRequest
 
 # An asking message leaves flight after a day; its poll stays votable until it closes.
 IN_FLIGHT = timedelta(hours=24)
@@ -104,12 +104,33 @@ def answer_candidate(turn: Turn, text: str, candidate: Candidate) -> list[str]:
     return begin(turn, turn.flows[candidate.flow], candidate.arguments, text=text, outbound_id=candidate.outbound_id)
 
 
+_UNANSWERED_CARE = sa.select(Conversation.id).where(
+    Conversation.person_id == sa.bindparam("person"),
+    Conversation.flow.in_(sa.bindparam("private", expanding=True)),
+    Conversation.state == "silent",
+    Conversation.last_heard_at > sa.bindparam("since"),
+)
+_ASKED_FOR_A_PEER = sa.select(PeerRequest.id).where(
+    PeerRequest.membership_id.in_(sa.bindparam("members", expanding=True)), PeerRequest.created_at > sa.bindparam("since")
+)
+# How long words beside a wish for a peer are taken for care.
+CARE_LASTS = timedelta(days=7)
+
+
 def may_be_care(turn: Turn) -> bool:
-    """Whether what she writes now may answer a question of care: one is open, or was sent to her within a day."""
+    """Whether what she writes now may be care: a question of care is open, unanswered within a day, or she asked for a peer this week."""
+    private = [name for name, entry in turn.flows.items() if entry.private]
     open_question = on_the_floor(turn)
-    flows = [row.asks for row in _asked(turn) if row.asked_at > turn.now - IN_FLIGHT]
-    flows += [open_question.flow] if open_question is not None else []
-    return any(turn.flows[flow].private for flow in flows if flow in turn.flows)
+    if open_question is not None and open_question.flow in private:
+        return True
+    if any(row.asks in private and row.answered_at is None and row.asked_at > turn.now - IN_FLIGHT for row in _asked(turn)):
+        return True
+    connection = turn.session.connection()
+    silent = {"person": turn.person_id, "private": private, "since": turn.now - IN_FLIGHT}
+    if connection.execute(_UNANSWERED_CARE, silent).first() is not None:
+        return True
+    members = [belonging.membership_id for belonging in turn.belongings]
+    return connection.execute(_ASKED_FOR_A_PEER, {"members": members, "since": turn.now - CARE_LASTS}).first() is not None
 
 
 def find_candidate(turn: Turn, outbound_id: int) -> Candidate | None:

@@ -125,7 +125,8 @@ def _go_on(turn: Turn, conversation: Any, heard: Heard) -> list[str]:
         return outcome.render(turn.language)
     hints = conversation.hints + 1 if outcome.hint is not None else 0
     if outcome.waiting is None or hints >= MOST_HINTS:
-        end(turn, conversation.id)
+        # "silent": nobody answered; what she writes a little later may still belong to that question.
+        end(turn, conversation.id, "silent" if heard.text is None else "done")
     else:
         _keep(turn, conversation, session, outcome.waiting, hints)
     return _spoken(turn, entry, outcome, hints)

@@ -76,8 +76,12 @@ class Turn:
             raise LookupError("this flow needs a membership, and the turn has none")
         return self.here
 
-    def has_role(self, role: str) -> bool:
-        return self.here is not None and role in self.here.roles
+    def with_role(self, *roles: str) -> Belonging:
+        """The membership this turn is about, which must have one of ``roles``: the second wall behind the table of words."""
+        here = self.member()
+        if not here.roles & set(roles):
+            raise PermissionError(f"this act needs the role {' or '.join(roles)}")
+        return here
 
 
 @dataclass(frozen=True)

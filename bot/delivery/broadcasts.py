@@ -212,6 +212,9 @@ def stop_broadcast(session: Session, now: datetime, broadcast: Broadcast) -> int
         return 0
     session.refresh(broadcast)
     cancel_timers(session, "broadcast", broadcast.id)
+    if broadcast.poll_id is not None:
+        # Else its close would send a "result" of what was stopped.
+        cancel_timers(session, "poll_close", broadcast.poll_id)
     rows = sa.update(Outbound).where(Outbound.broadcast_id == broadcast.id, Outbound.state.in_((HELD, QUEUED, CLAIMED)))
     return _changed(session, rows.values(state=STOPPED, done_at=now, lease_until=None))
 

@@ -26,6 +26,9 @@ ASKS = {"poll": "poll", "alert": "action_alert", "check_in": "check_in"}
 # The confirmation of an opt-out is the only text that a phone may get after its opt-out (47 CFR 64.1200(a)(12): one, without marketing).
 AFTER_OPT_OUT = frozenset({"stop"})
 
+# From one person to another: only she may read it, not whoever else uses her phone.
+BETWEEN_PEOPLE = frozenset({"page", "relay"})
+
 # How long a broadcast is worth sending when nothing says it better (an alert's action, a poll's close).
 LASTS = {
     "notice": timedelta(days=3),

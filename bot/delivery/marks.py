@@ -19,7 +19,8 @@ from sqlalchemy.orm import Session
 
 from bot.delivery.audience import WINDOW
 from bot.delivery.claims import Claimed
-from bot.delivery.kinds import AFTER_OPT_OUT
+from bot.delivery.forgotten import forget_lost_rows
+from bot.delivery.kinds import AFTER_OPT_OUT, BETWEEN_PEOPLE
 from bot.delivery.leases import LeasedLine, LeaseLost
 from bot.delivery.lists import as_list, in_list, in_states
 from bot.delivery.outbox import ANSWER_SECONDS
@@ -69,6 +70,8 @@ _l: Any = Line.__table__
 _other: Any = Outbound.__table__.alias("other")
 # An asking message leaves flight when it is answered, or after a day.
 IN_FLIGHT = timedelta(hours=24)
+# When to look again whether she holds her shared phone.
+LOOK_AGAIN = timedelta(hours=1)
 
 
 def _asking_since() -> Any:
@@ -108,7 +111,8 @@ def _look(sqlite: bool) -> sa.Select[Any]:
         sa.select(
             _o.c.id, _o.c.attempt, _o.c.kind, _o.c.language, _raw(_o.c.body, "body"), _o.c.broadcast_id, _o.c.unprompted, _o.c.segments,
             _o.c.expires_at, _o.c.phone_id, _o.c.person_id, _o.c.membership_id, _o.c.asks, _asking_since().label("asking_since"),
-            _raw(_ph.c.number, "number"), _ph.c.detached_at, _pl.c.opted_out_at, _pl.c.refused_code, _pl.c.last_inbound_at,
+            _raw(_ph.c.number, "number"), _ph.c.detached_at, _ph.c.current_person_id,
+            _pl.c.opted_out_at, _pl.c.refused_code, _pl.c.last_inbound_at,
             _m.c.state.label("membership"), _m.c.paused_until, sa.func.coalesce(_p.c.timezone, _c.c.timezone).label("zone"),
             _c.c.quiet_from, _c.c.quiet_until, _b.c.state.label("broadcast"), _l.c.fence.label("line_fence"),
         )
@@ -148,6 +152,8 @@ def mark_rows(store: Store, session: Session, line: LeasedLine, rows: Sequence[C
     now, real = store.clock.now(), real_seconds()
     values = {"ids": as_list(store, ids), "of_fence": line.fence, "since": now - IN_FLIGHT}
     found = {row.id: row for row in connection.execute(_look(store.is_sqlite), values)}
+    if len(found) < len(rows):
+        forget_lost_rows(store, session, [row.id for row in rows if row.id not in found], now)
     marked, refusals = [], []
     asked: set[int] = set()  # people who get a question in this very batch
     for claimed in rows:
@@ -198,9 +204,12 @@ def judge(row: Any, line: LeasedLine, now: datetime) -> Refusal | None:
         return Refusal(SUPPRESSED, "opted_out")
     if row.refused_code is not None:
         return Refusal(SUPPRESSED, "refused")
+    # Urgent or not: whoever left hears no more of what goes on there. An answer to her own text is still an answer.
+    if row.membership_id is not None and row.membership != "active" and (row.unprompted or row.kind != "reply"):
+        return Refusal(SUPPRESSED, "left")
+    if row.kind in BETWEEN_PEOPLE and row.current_person_id != row.person_id:
+        return Refusal(HELD, "other_person", now + LOOK_AGAIN)
     if row.unprompted:
-        if row.membership_id is not None and row.membership != "active":
-            return Refusal(SUPPRESSED, "left")
         if row.paused_until is not None and row.paused_until > now:
             return Refusal(SUPPRESSED, "paused")
         if row.asking_since is not None:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
-from bot.delivery.kinds import lane_of
+from bot.delivery.kinds import BETWEEN_PEOPLE, lane_of
 from bot.languages.segments import count_segments
 from models import Outbound
 from models.clock import real_seconds
@@ -17,11 +17,16 @@ from models.messages import ATTEMPTING, HELD, QUEUED
 
 # A row that is being sent must hear of its outcome within this many real seconds; then the outcome is unknown (``sweep``).
 ANSWER_SECONDS = 60.0
+# A word between people waits for its reader to hold the phone again, but not for ever.
+BETWEEN_PEOPLE_LASTS = timedelta(days=3)
 
 
 @dataclass(frozen=True, slots=True)
 class Letter:
-    """One text to one phone. ``unprompted``: it answers nothing she wrote, so quiet hours and pauses hold it."""
+    """One text to one phone. ``unprompted``: it answers nothing she wrote, so quiet hours and pauses hold it.
+
+    ``about_membership_id``: whose words or whose plight it tells, when that is not its reader; her FORGET takes it back.
+    """
 
     kind: str
     body: str
@@ -35,6 +40,7 @@ class Letter:
     due_at: datetime | None = None
     expires_at: datetime | None = None
     asks: str | None = None
+    about_membership_id: int | None = None
 
 
 _o: Any = Outbound.__table__
@@ -48,6 +54,8 @@ def put(session: Session, now: datetime, letter: Letter) -> int:
     """
     later = letter.due_at is not None and letter.due_at > now
     row = _row(now, letter) | {"state": HELD if later else QUEUED, "reason": "due" if later else None, "due_at": letter.due_at or now}
+    if letter.kind in BETWEEN_PEOPLE and letter.expires_at is None:
+        row["expires_at"] = row["due_at"] + BETWEEN_PEOPLE_LASTS
     return _insert(session, row)
 
 
@@ -77,6 +85,7 @@ def _row(now: datetime, letter: Letter) -> dict[str, Any]:
         "unprompted": letter.unprompted,
         "expires_at": letter.expires_at,
         "asks": letter.asks,
+        "about_membership_id": letter.about_membership_id,
         "created_at": now,
     }
 

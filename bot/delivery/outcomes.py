@@ -19,11 +19,12 @@ from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.orm import Session
 
 from bot.delivery.errors import REST, TRY_AGAIN, Reaction, reaction_to
+from bot.delivery.forgotten import REASON
 from bot.delivery.gateway import Accepted, Lost, Outcome, Refused
 from bot.delivery.lists import in_states
 from bot.delivery.marks import Marked
-from models import Line, Outbound, PhoneLine, Store
-from models.messages import ACCEPTED, ATTEMPTING, FAILED, HELD, QUEUED, UNKNOWN
+from models import Line, Outbound, Phone, PhoneLine, Store
+from models.messages import ACCEPTED, ATTEMPTING, FAILED, HELD, QUEUED, STOPPED, UNKNOWN
 
 log = logging.getLogger(__name__)
 
@@ -42,6 +43,10 @@ class Sent:
 _o: Any = Outbound.__table__
 _l: Any = Line.__table__
 _pl: Any = PhoneLine.__table__
+_ph: Any = Phone.__table__
+# She was forgotten while it was on its way: nothing that leads to her comes back with the carrier's answer.
+forgotten = _o.c.phone_id.is_(None)
+asks_somebody = sa.and_(_o.c.asks.is_not(None), sa.not_(forgotten))
 _in_doubt = in_states(_o.c.state, ATTEMPTING, UNKNOWN)
 
 
@@ -65,20 +70,21 @@ def _accept(is_sqlite: bool) -> sa.Update:
         .where(_o.c.id == came.c.id, _o.c.attempt == came.c.attempt)
         .values(
             state=sa.case((_in_doubt, ACCEPTED), else_=_o.c.state),
-            sid=sa.func.coalesce(_o.c.sid, came.c.sid),
+            sid=sa.case((forgotten, sa.null()), else_=sa.func.coalesce(_o.c.sid, came.c.sid)),
             accepted_at=sa.func.coalesce(_o.c.accepted_at, now),
-            asked_at=sa.case((_o.c.asks.is_not(None), sa.func.coalesce(_o.c.asked_at, now)), else_=_o.c.asked_at),
+            asked_at=sa.case((asks_somebody, sa.func.coalesce(_o.c.asked_at, now)), else_=_o.c.asked_at),
             lease_until=None,
         )
     )
 
 
+_again = sa.and_(forgotten, sa.bindparam("to_state", type_=sa.String).in_((HELD, QUEUED)))
 _SETTLE = (
     sa.update(_o)
     .where(_o.c.id == sa.bindparam("row"), _o.c.attempt == sa.bindparam("of_attempt"), _in_doubt)
     .values(
-        state=sa.bindparam("to_state"),
-        reason=sa.bindparam("why"),
+        state=sa.case((_again, STOPPED), else_=sa.bindparam("to_state", type_=sa.String)),
+        reason=sa.case((_again, REASON), else_=sa.bindparam("why", type_=sa.String)),
         error_code=sa.func.coalesce(sa.bindparam("code", type_=sa.Integer), _o.c.error_code),
         due_at=sa.func.coalesce(sa.bindparam("due", type_=_o.c.due_at.type), _o.c.due_at),
         done_at=sa.bindparam("done", type_=_o.c.done_at.type),
@@ -90,7 +96,12 @@ _HOLD_LINE = sa.update(_l).where(_l.c.id == sa.bindparam("line")).values(held_un
 
 @cache
 def _know(is_sqlite: bool) -> Any:
-    insert: Any = (sqlite if is_sqlite else postgresql).insert(_pl)
+    names = ("phone_id", "line_id", "opted_out_at", "opted_out_by", "refused_code")
+    # From the phone's own row: it may be gone since (FORGET), and one that is gone must not stop the line's other outcomes.
+    known = sa.select(_ph.c.id, *(sa.bindparam(name, type_=_pl.c[name].type) for name in names[1:])).where(
+        _ph.c.id == sa.bindparam("phone")
+    )
+    insert: Any = (sqlite if is_sqlite else postgresql).insert(_pl).from_select(names, known.with_for_update(read=True, key_share=True))
     new = insert.excluded
     return insert.on_conflict_do_update(
         index_elements=["phone_id", "line_id"],
@@ -109,10 +120,9 @@ def learn_from(store: Store, session: Session, now: datetime, code: int, phone_i
     if reaction in (Reaction.OPT_OUT, Reaction.REFUSE) and phone_id is not None:
         opted_out = reaction is Reaction.OPT_OUT
         row: dict[str, Any] = {
-            "phone_id": phone_id,
+            "phone": phone_id,
             "line_id": line_id,
             "opted_out_at": now if opted_out else None,
-            "last_inbound_at": None,
         }
         row |= {"opted_out_by": str(code) if opted_out else None, "refused_code": None if opted_out else code}
         connection.execute(_know(store.is_sqlite), row)

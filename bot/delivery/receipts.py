@@ -12,7 +12,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from bot.delivery.lists import in_states
-from bot.delivery.outcomes import learn_from
+from bot.delivery.outcomes import asks_somebody, forgotten, learn_from
 from bot.delivery.tokens import read_token
 from models import Outbound, Store
 from models.messages import ACCEPTED, DELIVERED, FAILED, RANKS, SENT, UNDELIVERED
@@ -46,7 +46,7 @@ def _statement(state: str) -> sa.Update:
     lower = [known for known, rank in RANKS.items() if rank < RANKS[state]]
     climbs: Any = in_states(_o.c.state, *lower)
     values: dict[str, Any] = {
-        "sid": sa.func.coalesce(_o.c.sid, sa.bindparam("of_sid", type_=sa.String)),
+        "sid": sa.case((forgotten, sa.null()), else_=sa.func.coalesce(_o.c.sid, sa.bindparam("of_sid", type_=sa.String))),
         "error_code": sa.func.coalesce(_o.c.error_code, _code),
         "accepted_at": sa.func.coalesce(_o.c.accepted_at, _now),
         "lease_until": None,
@@ -55,7 +55,7 @@ def _statement(state: str) -> sa.Update:
         # An earlier attempt that failed says nothing about the present one.
         climbs = sa.and_(climbs, _o.c.attempt == sa.bindparam("of_attempt"))
     else:
-        values["asked_at"] = sa.case((_o.c.asks.is_not(None), sa.func.coalesce(_o.c.asked_at, _now)), else_=_o.c.asked_at)
+        values["asked_at"] = sa.case((asks_somebody, sa.func.coalesce(_o.c.asked_at, _now)), else_=_o.c.asked_at)
     if state in _OVER:
         values["done_at"] = sa.func.coalesce(_o.c.done_at, _now)
     values["state"] = sa.case((climbs, state), else_=_o.c.state)

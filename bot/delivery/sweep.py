@@ -1,7 +1,8 @@
 """The sweep: every few seconds the database is put right without anybody's help, whatever died, whatever bell was lost.
 
 Claims of dead pumps are queued again; what never heard of its outcome is unknown; what waited for its hour is queued; what is too late
-expires; broadcasts with nothing left to send are done. Each statement finds its rows by a small partial index.
+expires; what was for somebody forgotten stops; broadcasts with nothing left to send are done. Each statement finds its rows by a small
+index.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from bot.delivery.audience import WINDOW
+from bot.delivery.forgotten import stop_rows_without_phone
 from bot.delivery.leases import is_anything_waiting
 from bot.delivery.lists import in_states
 from models import Broadcast, Line, Outbound, PhoneLine, Store
@@ -113,6 +115,7 @@ def sweep(store: Store) -> Swept:
         unknown = _run(session, _DOUBT, real=real)
         expired = _run(session, _EXPIRE_HELD, now=now) + _run(session, _EXPIRE_QUEUED, now=now)
         released = _run(session, _RELEASE, now=now)
+        stop_rows_without_phone(session, now)
     with store.write() as session:
         done = _run(session, _DONE, now=now)
         waiting = is_anything_waiting(session, now)

@@ -21,9 +21,9 @@ from bot.conversation.steps import Word
 from bot.conversation.turn import Turn
 from bot.inbound.keywords import Match, WordTable
 from bot.inbound.message import LONGEST_READ, InboundMessage
-from bot.inbound.stop_phrases import OUR_STOP, TWILIO_STOP, judge_stop
 from bot.languages import words
 from bot.languages.answers import fold
+from bot.languages.stop_phrases import OUR_STOP, TWILIO_STOP, judge_stop
 from models import Collective, CollectiveLine, Phone
 
 START_WORDS = frozenset({"start", "unstop"})
@@ -53,7 +53,7 @@ def decide(turn: Turn, phone: PhoneFacts, message: InboundMessage, table: WordTa
         return ways_out
     match = table.match(text)
     if opted_out_by is not None:
-        return _after_stop(turn, table, match, opted_out_by, text)
+        return _after_stop(turn, phone, table, match, opted_out_by, text)
     if not folded:
         return Route(
             "no words",
@@ -89,7 +89,7 @@ def _ways_out_and_back(turn: Turn, message: InboundMessage, text: str, folded: s
     return None
 
 
-def _after_stop(turn: Turn, table: WordTable, match: Match | None, opted_out_by: str, text: str) -> Route:
+def _after_stop(turn: Turn, phone: PhoneFacts, table: WordTable, match: Match | None, opted_out_by: str, text: str) -> Route:
     """She stopped us, and writes. The carrier would refuse our answer; where only we keep the STOP, she is told the way back."""
     blocked = opted_out_by in ("carrier", "21610")
     if match is not None and match.word.flow == "start" and not blocked:
@@ -106,7 +106,8 @@ def _after_stop(turn: Turn, table: WordTable, match: Match | None, opted_out_by:
         return Route(match.word.name, lambda: _act_without_asking(turn, match), silent=blocked and match.word.flow != "help_")
     if blocked:
         return Route("after STOP", list)
-    return Route("after STOP", lambda: [words(turn.language, "You stopped texts from this number. To get them again, send START.")])
+    way_back = words(turn.language, "You stopped texts from this number. To get them again, send START.")
+    return Route("after STOP", lambda: _once_a_day(turn, phone, way_back))
 
 
 def _act_without_asking(turn: Turn, match: Match) -> list[str]:
@@ -146,10 +147,16 @@ def _stranger(turn: Turn, phone: PhoneFacts, match: Match | None, text: str, fol
 def _greet(turn: Turn, phone: PhoneFacts) -> list[str]:
     if phone.detached_at is not None:
         return []  # the number changed hands: whoever holds it now learns nothing from us
+    door = words(turn.language, "This is the number of a group. To join, send JOIN and the group's word. STOP ends all texts.")
+    return _once_a_day(turn, phone, door)
+
+
+def _once_a_day(turn: Turn, phone: PhoneFacts, text: str) -> list[str]:
+    """One kind answer a day: a robot at the other end must not be talked to, and who stopped us has heard it once."""
     if phone.stranger_answered_at is not None and phone.stranger_answered_at > turn.now - A_DAY:
         return []
     turn.session.execute(sa.update(Phone).where(Phone.id == phone.id).values(stranger_answered_at=turn.now))
-    return [words(turn.language, "This is the number of a group. To join, send JOIN and the group's word. STOP ends all texts.")]
+    return [text]
 
 
 _DOOR = (
@@ -190,6 +197,8 @@ def _member(turn: Turn, table: WordTable, match: Match | None, text: str, folded
     if len(folded) <= 2 and folded.isalnum():
         # A late letter or digit: perhaps how she is, on a bad day. It says nothing to an organizer, and is not theirs to read.
         return Route("late answer", lambda: [words(turn.language, "No question is open now. MENU shows what you can do.")])
+    if floor.may_be_care(turn):
+        return _flow(turn, "care_words", {"text": text}, "care")
     return _concerning_one(turn, "note", {"text": text}, "note", text)
 
 
@@ -220,18 +229,19 @@ def _may(turn: Turn, word: Word) -> bool:
 
 
 def _word(turn: Turn, match: Match) -> Route:
-    if match.word.who not in ("anyone", "member") and turn.here is None:
-        wanted = match.word.who.replace(" with a draft", "").split(" or ")
-        mine = [belonging for belonging in turn.belongings if belonging.roles & set(wanted)]
-        turn.here = mine[0] if len(mine) == 1 else None
     text = match.word.name if match.rest is None else f"{match.word.name} {match.rest}"
-    return _concerning_one(turn, match.word.flow, match.arguments, match.word.name, text)
+    roles = () if match.word.who in ("anyone", "member") else tuple(match.word.who.replace(" with a draft", "").split(" or "))
+    return _concerning_one(turn, match.word.flow, match.arguments, match.word.name, text, roles)
 
 
-def _concerning_one(turn: Turn, flow: str, arguments: dict[str, Any], handled_as: str, text: str) -> Route:
-    """Run a flow; if it concerns one membership and she has several here, ask which first."""
-    if flow in CONCERN_ONE and turn.here is None:
-        return _flow(turn, "which_group", {"text": text}, "which group?")
+def _concerning_one(turn: Turn, flow: str, arguments: dict[str, Any], handled_as: str, text: str, roles: tuple[str, ...] = ()) -> Route:
+    """Run a flow; if it concerns one membership and she has several here (with the role it needs), ask which first."""
+    if flow in CONCERN_ONE:
+        mine = [belonging for belonging in turn.belongings if not roles or belonging.roles & set(roles)]
+        if turn.here not in mine:
+            turn.here = mine[0] if len(mine) == 1 else None
+        if turn.here is None:
+            return _flow(turn, "which_group", {"text": text, "groups": [belonging.collective_id for belonging in mine]}, "which group?")
     return _flow(turn, flow, arguments, handled_as)
 
 

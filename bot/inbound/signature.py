@@ -14,7 +14,6 @@ from urllib.parse import parse_qs, urlsplit
 
 from flask import Request
 from twilio.request_validator import RequestValidator
-from werkzeug.datastructures import MultiDict
 
 from bot.settings import Settings
 
@@ -40,11 +39,10 @@ class Doorkeeper:
         if request.mimetype == "application/json":
             parameters = self._admit_json(request, url, signature)
         else:
-            # GET carries its parameters in the signed URL; a form's repeated keys must stay repeated.
-            form = request.form if request.method == "POST" else MultiDict()
-            if not any(self._matches(validator, url, form, signature) for validator in self._validators):
+            # The form itself: repeated keys must stay repeated.
+            parameters = request.form
+            if not any(self._matches(validator, url, parameters, signature) for validator in self._validators):
                 raise SignatureRefused("the signature does not match")
-            parameters = form if request.method == "POST" else request.args
         if parameters.get("AccountSid", self._account) != self._account:
             raise SignatureRefused("another account")
         return parameters

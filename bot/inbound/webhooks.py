@@ -72,7 +72,7 @@ def _once_more_if_it_passes(view: Callable[[], Response]) -> Response:
     return view()
 
 
-@blueprint.route("/inbound", methods=["POST", "GET"])
+@blueprint.post("/inbound")
 @signed_by_twilio
 def inbound(parameters: Any) -> Response:
     """One message from a member; the answer is TwiML."""

@@ -29,6 +29,7 @@ from models import (
     Phone,
     PhoneLine,
     Poll,
+    Role,
     Timer,
 )
 from models.broadcasts import DONE, DRAFT, STOPPED
@@ -41,6 +42,10 @@ BODY_KEPT = timedelta(days=7)
 STATUS_KEPT = timedelta(days=30)
 SID_HASH_KEPT = timedelta(days=395)  # 13 months: a captured webhook, replayed, is still recognised
 AUDIT_KEPT = timedelta(days=365)
+# The rows themselves; their words go sooner.
+OPEN_NOTE_KEPT = timedelta(days=90)
+ANSWERED_KEPT = timedelta(days=30)
+MOOD_KEPT = timedelta(days=180)
 
 CARE_KINDS = ("relay", "page", "check_in", "crisis")
 WAITING = (HELD, QUEUED, CLAIMED, ATTEMPTING)
@@ -65,6 +70,11 @@ def retention_rules(now: datetime) -> list[Rule]:
         .scalar_subquery()
     )
     people_in_care = sa.select(Membership.person_id).where(Membership.id.in_(in_care)).scalar_subquery()
+    supporters = (
+        sa.select(Membership.person_id).join(Role, Role.membership_id == Membership.id).where(Role.role == "supporter").scalar_subquery()
+    )
+    # What she is told in a talk is care, whoever says it.
+    of_care = sa.or_(Inbound.person_id.in_(people_in_care), sa.and_(Inbound.handled_as == "REPLY", Inbound.person_id.in_(supporters)))
     gone = {"body": None}
     over = sa.select(Broadcast.id).outerjoin(Poll, Poll.id == Broadcast.poll_id)
     over = over.where(
@@ -100,11 +110,19 @@ def retention_rules(now: datetime) -> list[Rule]:
         Rule(
             "received in care: words",
             Inbound,
-            sa.and_(Inbound.body.is_not(None), Inbound.person_id.in_(people_in_care), Inbound.received_at < now - CARE_BODY_KEPT),
+            sa.and_(Inbound.body.is_not(None), of_care, Inbound.received_at < now - CARE_BODY_KEPT),
             gone,
         ),
         Rule("received messages: words", Inbound, sa.and_(Inbound.body.is_not(None), Inbound.received_at < now - BODY_KEPT), gone),
         Rule("notes: words", Note, sa.and_(Note.body.is_not(None), Note.created_at < now - BODY_KEPT), gone),
+        Rule(
+            "notes, answered",
+            Note,
+            sa.and_(Note.state == "answered", sa.func.coalesce(Note.answered_at, Note.created_at) < now - ANSWERED_KEPT),
+        ),
+        Rule("notes, open", Note, Note.created_at < now - OPEN_NOTE_KEPT),
+        Rule("check-ins", CheckIn, CheckIn.at < now - MOOD_KEPT),
+        Rule("peer requests", PeerRequest, sa.func.coalesce(PeerRequest.answered_at, PeerRequest.created_at) < now - ANSWERED_KEPT),
         Rule(
             "peer requests: words",
             PeerRequest,

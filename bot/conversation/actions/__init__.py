@@ -2,7 +2,6 @@
 
 from .belonging import (
     detach_phone,
-    forget_person,
     join_as_someone_else,
     join_collective,
     keep_language,
@@ -14,8 +13,19 @@ from .belonging import (
     resume_messages,
     understand_language,
 )
-from .care import call_for_help, go_on_duty, keep_mood, pass_on, read_check_in, read_notes, reply_to_note, tell_supporters
+from .care import (
+    call_for_help,
+    go_on_duty,
+    keep_mood,
+    pass_on,
+    read_check_in,
+    read_notes,
+    reply_to_note,
+    tell_her_supporters,
+    tell_supporters,
+)
 from .coming import keep_rsvp, read_alert, read_headcount
+from .forgetting import forget_person
 from .looking import hand_over, read_about, read_asked, read_belongings, read_me, read_roles
 from .organizing import add_language, approve_by_other, draft_alert, draft_notice, draft_poll, has_draft, hold, send_with_code
 from .votes import cast_ballot, close_poll_now, read_open_polls, read_poll
@@ -60,6 +70,7 @@ __all__ = [
     "reply_to_note",
     "resume_messages",
     "send_with_code",
+    "tell_her_supporters",
     "tell_supporters",
     "understand_language",
 ]

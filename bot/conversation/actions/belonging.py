@@ -1,4 +1,4 @@
-"""Joining, leaving, pausing, being forgotten; names and languages."""
+"""Joining, leaving, pausing; names and languages."""
 
 from __future__ import annotations
 
@@ -16,15 +16,13 @@ from models import (
     Collective,
     CollectiveLine,
     Consent,
-    Inbound,
     Membership,
-    Note,
     Outbound,
-    PeerRequest,
     Person,
     Phone,
     PhoneLine,
     Role,
+    SecondFactor,
     sqlite_or_postgres_insert,
 )
 
@@ -50,10 +48,12 @@ def join_collective(turn: Turn, word: str) -> dict[str, Any]:
     elsewhere (the collective uses another number), unknown and near (a public word that looks like hers).
     """
     collective = turn.session.scalars(sa.select(Collective).where(Collective.word == fold(word))).one_or_none()
-    if collective is None:
-        return {"joined": False, "already": False, "unknown": True, "near": nearest_public_word(turn, word)}
     # Asked of the database: a collective may have got this line a moment ago.
-    if turn.session.get(CollectiveLine, (collective.id, turn.line.id)) is None:
+    here = collective is not None and turn.session.get(CollectiveLine, (collective.id, turn.line.id)) is not None
+    if collective is None or not (here or collective.public):
+        # A word that is not public opens its own line's door only: elsewhere it does not exist.
+        return {"joined": False, "already": False, "unknown": True, "near": nearest_public_word(turn, word)}
+    if not here:
         return {
             "joined": False,
             "already": False,
@@ -191,8 +191,15 @@ def leave_collective(turn: Turn) -> dict[str, Any]:
     turn.session.execute(
         sa.update(Consent).where(Consent.membership_id == here.membership_id, Consent.withdrawn_at.is_(None)).values(withdrawn_at=turn.now)
     )
+    lay_down_roles(turn, sa.select(Membership.id).where(Membership.id == here.membership_id))
     end_all(turn, here.collective_id)
     return {"collective": here.collective}
+
+
+def lay_down_roles(turn: Turn, memberships: sa.Select[int]) -> None:
+    """Who leaves, or whose number changed hands, is organizer and supporter no more: a later JOIN brings back a member, no power."""
+    turn.session.execute(sa.delete(Role).where(Role.membership_id.in_(memberships)))
+    turn.session.execute(sa.delete(SecondFactor).where(SecondFactor.membership_id.in_(memberships)))
 
 
 @action(outcomes=[{"days": PAUSE_DAYS}])
@@ -270,7 +277,9 @@ def opt_in(turn: Turn) -> dict[str, Any]:
 def keep_name(turn: Turn, name: str) -> dict[str, Any]:
     """Her name; on a shared phone the name of somebody else who uses it hands the phone to her."""
     name = " ".join(str(name).split())[:40]
-    for person in turn.session.scalars(sa.select(Person).where(Person.phone_id == turn.phone_id)):
+    belongs = sa.select(Membership.person_id).where(Membership.state == "active")
+    # Only who still belongs somewhere: after WRONG, the name of the one before must open nothing of hers.
+    for person in turn.session.scalars(sa.select(Person).where(Person.phone_id == turn.phone_id, Person.id.in_(belongs))):
         if person.name is not None and fold(person.name) == fold(name) and person.id != turn.person_id:
             turn.session.execute(sa.update(Phone).where(Phone.id == turn.phone_id).values(current_person_id=person.id))
             turn.person_id = person.id
@@ -302,47 +311,7 @@ def detach_phone(turn: Turn) -> dict[str, Any]:
     turn.session.execute(
         sa.update(Membership).where(Membership.person_id.in_(theirs), Membership.state == "active").values(state="left", left_at=turn.now)
     )
+    lay_down_roles(turn, sa.select(Membership.id).where(Membership.person_id.in_(theirs)))
     turn.session.execute(sa.update(Phone).where(Phone.id == turn.phone_id).values(detached_at=turn.now, current_person_id=None))
     turn.silent = True
-    return {}
-
-
-@action()
-def forget_person(turn: Turn) -> dict[str, Any]:
-    """FORGET: everything about the speaker is gone in this transaction. What stays: the hash of her number where she said STOP."""
-    person_id, phone_id = turn.person_id, turn.phone_id
-    memberships = turn.session.scalars(sa.select(Membership.id).where(Membership.person_id == person_id)).all()
-    turn.session.execute(
-        sa.update(Outbound)
-        .where(Outbound.person_id == person_id, Outbound.state.in_(("held", "queued", "claimed")))
-        .values(state="stopped", reason="forgotten")
-    )
-    turn.session.execute(
-        sa.update(Outbound)
-        .where(Outbound.person_id == person_id)
-        .values(body=None, phone_id=None, person_id=None, membership_id=None, asked_at=None)
-    )
-    turn.session.execute(
-        sa.update(Inbound).where(Inbound.person_id == person_id).values(body=None, answer=None, phone_id=None, person_id=None)
-    )
-    turn.session.execute(sa.update(Note).where(Note.membership_id.in_(memberships)).values(body=None, state="answered"))
-    turn.session.execute(sa.delete(PeerRequest).where(PeerRequest.membership_id.in_(memberships)))
-    turn.session.execute(sa.delete(Person).where(Person.id == person_id))
-    others = turn.session.scalars(sa.select(Person.id).where(Person.phone_id == phone_id).limit(1)).first()
-    if others is None:
-        turn.session.execute(sa.update(Inbound).where(Inbound.phone_id == phone_id).values(body=None, answer=None, phone_id=None))
-    if others is not None:
-        turn.session.execute(sa.update(Phone).where(Phone.id == phone_id).values(current_person_id=others))
-    else:
-        stopped = turn.session.scalar(
-            sa.select(PhoneLine.id).where(PhoneLine.phone_id == phone_id, PhoneLine.opted_out_at.is_not(None)).limit(1)
-        )
-        if stopped is None:
-            turn.session.execute(sa.delete(Phone).where(Phone.id == phone_id))
-        else:
-            # Suppression must outlive her: otherwise the next import would text her again.
-            turn.session.execute(sa.update(Phone).where(Phone.id == phone_id).values(number=None, current_person_id=None))
-    turn.session.expire_all()
-    turn.forgotten = True
-    turn.here, turn.person_id = None, None
     return {}

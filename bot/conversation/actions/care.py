@@ -10,14 +10,13 @@ import sqlalchemy as sa
 
 from bot.conversation.actions.acting import action
 from bot.conversation.actions.reaching import reader, those_with_role, write_to
+from bot.conversation.floor import CARE_LASTS
 from bot.conversation.notes import keep_note
 from bot.conversation.turn import Turn
 from bot.delivery.broadcasts import take_number
 from bot.languages.content import render_check_in
 from models import Broadcast, CheckIn, Membership, Note, PeerRequest
 
-# A talk with a supporter that nobody went on with for a day is over; what she writes then is for the organizers again.
-TALK_LASTS = timedelta(hours=24)
 # An answer within the hour belongs to what she has just written; later it waits for her morning like any other text.
 ANSWERED_AT_ONCE = timedelta(hours=1)
 
@@ -66,7 +65,7 @@ def tell_supporters(turn: Turn, time: str) -> dict[str, Any]:
     )
     told = 0
     for supporter in those_with_role(turn, here.collective_id, ["supporter"]):
-        if supporter.membership_id == here.membership_id:
+        if supporter.phone_id == turn.phone_id:
             continue
         sent = write_to(
             turn,
@@ -74,6 +73,7 @@ def tell_supporters(turn: Turn, time: str) -> dict[str, Any]:
             "A member would like to talk (no. {number}). Good time: {time}. Reply: REPLY {number} and your words.",
             kind="page",
             unprompted=not supporter.on_duty,
+            about=here.membership_id,
             number=number,
             time=str(time)[:60],
         )
@@ -97,6 +97,7 @@ def call_for_help(turn: Turn) -> dict[str, Any]:
                 "{collective}: a member asks for help NOW (no. {number}). Reply: REPLY {number} and your words.",
                 kind="page",
                 unprompted=False,
+                about=here.membership_id,
                 collective=here.collective,
                 number=number,
             )
@@ -122,7 +123,7 @@ def go_on_duty(turn: Turn, on: bool) -> dict[str, Any]:
 )
 def read_notes(turn: Turn) -> dict[str, Any]:
     """The open notes of the organizer's collective, oldest first: at most three at a time, calls for help before all."""
-    here = turn.member()
+    here = turn.with_role("organizer")
     rows = turn.session.scalars(
         sa.select(Note).where(Note.collective_id == here.collective_id, Note.state == "open").order_by((Note.kind != "sos"), Note.number)
     ).all()
@@ -136,66 +137,89 @@ def reply_to_note(turn: Turn, written: str) -> dict[str, Any]:
 
     A supporter may answer requests and calls for help; the notes are the organizers'.
     """
-    here = turn.member()
+    here = turn.with_role("organizer", "supporter")
     head, _, rest = written.strip().partition(" ")
     digits = "".join(character for character in head if character.isdecimal())
     if not digits or not rest.strip():
         return {"sent": False, "number": 0}
     number = int(digits[:9])
-    member_id, urgent = _who_wrote(turn, number, here.roles, here.collective_id)
-    to = reader(turn, member_id) if member_id is not None else None
-    if to is None:
+    asked, urgent = _who_wrote(turn, number, here.roles, here.collective_id)
+    to = reader(turn, asked.membership_id) if asked is not None else None
+    if asked is None or to is None:
         return {"sent": False, "number": number}
     sent = write_to(
-        turn, to, "{collective}: {words}", kind="relay", unprompted=not urgent, collective=here.collective, words=rest.strip()[:600]
+        turn,
+        to,
+        "{collective}: {words}",
+        kind="relay",
+        unprompted=not urgent,
+        about=here.membership_id,
+        collective=here.collective,
+        words=rest.strip()[:600],
     )
+    if sent is not None:
+        asked.answered_at = turn.now
+        if isinstance(asked, PeerRequest):
+            asked.supporter_id = here.membership_id
+        else:
+            asked.state = "answered"
     return {"sent": sent is not None, "number": number}
 
 
-def _who_wrote(turn: Turn, number: int, roles: frozenset[str], collective_id: int) -> tuple[int | None, bool]:
+def _who_wrote(turn: Turn, number: int, roles: frozenset[str], collective_id: int) -> tuple[Note | PeerRequest | None, bool]:
+    """What carries this number, and whether the answer still belongs to what she has just written."""
     note = turn.session.scalars(sa.select(Note).where(Note.collective_id == collective_id, Note.number == number)).one_or_none()
     if note is not None and ("organizer" in roles or note.kind == "sos"):
-        note.state, note.answered_at = "answered", turn.now
-        return note.membership_id, note.kind == "sos" or turn.now - note.created_at < ANSWERED_AT_ONCE
+        return note, note.kind == "sos" or turn.now - note.created_at < ANSWERED_AT_ONCE
     request = turn.session.scalars(
         sa.select(PeerRequest).where(PeerRequest.collective_id == collective_id, PeerRequest.number == number)
     ).one_or_none()
     if request is not None and "supporter" in roles:
         at_once = turn.now - (request.answered_at or request.created_at) < ANSWERED_AT_ONCE
-        request.supporter_id, request.answered_at = turn.member().membership_id, turn.now
-        return request.membership_id, at_once
+        return request, at_once
     return None, False
 
 
 @action()
 def pass_on(turn: Turn, text: str) -> dict[str, Any]:
-    """Keep what no flow took for the organizers; but what she writes to a supporter who answered her goes to that supporter alone."""
-    if not _tell_her_supporter(turn, text):
-        keep_note(turn, text)
+    """Keep what no flow took for the organizers."""
+    keep_note(turn, text)
     return {}
 
 
-_HER_TALK = (
+_HER_REQUEST = (
     sa.select(PeerRequest)
-    .where(
-        PeerRequest.membership_id == sa.bindparam("member"),
-        PeerRequest.answered_at > sa.bindparam("since"),
-        PeerRequest.supporter_id.is_not(None),
-    )
-    .order_by(PeerRequest.answered_at.desc())
+    .where(PeerRequest.membership_id == sa.bindparam("member"), PeerRequest.created_at > sa.bindparam("since"))
+    .order_by(PeerRequest.id.desc())
     .limit(1)
 )
 
 
-def _tell_her_supporter(turn: Turn, text: str) -> bool:
-    since = turn.now - TALK_LASTS
-    request = turn.session.scalars(_HER_TALK, {"member": turn.member().membership_id, "since": since}).first()
-    supporter = reader(turn, request.supporter_id) if request is not None and request.supporter_id is not None else None
-    if request is None or supporter is None:
-        return False
-    request.answered_at = turn.now  # the talk goes on
-    words_of_hers = {"number": request.number, "words": text[:600]}
-    return (
-        write_to(turn, supporter, "No. {number} writes: {words}", kind="relay", unprompted=not supporter.on_duty, **words_of_hers)
-        is not None
-    )
+@action(outcomes=[{"told": 1}, {"told": 0}])
+def tell_her_supporters(turn: Turn, text: str) -> dict[str, Any]:
+    """Words beside a wish for a peer go to the supporter who answered her, else to all supporters; to organizers never.
+
+    Gives how many were told: 0 when she asked for no peer this week, or nobody is there.
+    """
+    told = 0
+    for here in turn.belongings:
+        request = turn.session.scalars(_HER_REQUEST, {"member": here.membership_id, "since": turn.now - CARE_LASTS}).first()
+        if request is None:
+            continue
+        hers = reader(turn, request.supporter_id) if request.supporter_id is not None else None
+        request.answered_at = turn.now if hers is not None else request.answered_at  # the talk goes on
+        for supporter in [hers] if hers is not None else those_with_role(turn, here.collective_id, ["supporter"]):
+            if supporter.phone_id == turn.phone_id:
+                continue
+            sent = write_to(
+                turn,
+                supporter,
+                "No. {number} writes: {words}",
+                kind="relay",
+                unprompted=not supporter.on_duty,
+                about=here.membership_id,
+                number=request.number,
+                words=text[:600],
+            )
+            told += sent is not None
+    return {"told": told}

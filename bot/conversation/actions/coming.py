@@ -32,11 +32,12 @@ def read_alert(turn: Turn, broadcast_id: int) -> dict[str, Any]:
 def keep_rsvp(turn: Turn, broadcast_id: int, answer: str) -> dict[str, Any]:
     """Keep or change her answer. Gives kept, and how many say yes by now (herself among them)."""
     broadcast = turn.session.get_one(Broadcast, broadcast_id)
-    if broadcast.alert_id is None or (broadcast.expires_at is not None and broadcast.expires_at <= turn.now):
+    here = next((belonging for belonging in turn.belongings if belonging.collective_id == broadcast.collective_id), None)
+    if here is None or broadcast.alert_id is None or (broadcast.expires_at is not None and broadcast.expires_at <= turn.now):
         return {"kept": False, "yes": 0}
     values = {"answer": answer, "answered_at": turn.now}
     insert = sqlite_or_postgres_insert(turn.deployment.store, Rsvp.__table__).values(
-        alert_id=broadcast.alert_id, membership_id=turn.member().membership_id, **values
+        alert_id=broadcast.alert_id, membership_id=here.membership_id, **values
     )
     turn.session.execute(insert.on_conflict_do_update(index_elements=["alert_id", "membership_id"], set_=values))
     yes = turn.session.scalar(sa.select(sa.func.count()).where(Rsvp.alert_id == broadcast.alert_id, Rsvp.answer == "yes"))
@@ -54,7 +55,7 @@ def keep_rsvp(turn: Turn, broadcast_id: int, answer: str) -> dict[str, Any]:
 )
 def read_headcount(turn: Turn) -> dict[str, Any]:
     """STATUS: the headcount of the newest alert, and how far the newest broadcast is."""
-    here = turn.member()
+    here = turn.with_role("organizer")
     newest = sa.select(Broadcast).where(Broadcast.collective_id == here.collective_id).order_by(Broadcast.id.desc()).limit(1)
     alert = None
     last_alert = turn.session.scalars(newest.where(Broadcast.kind == "alert", Broadcast.state.not_in((DRAFT, STOPPED)))).first()

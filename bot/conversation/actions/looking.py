@@ -77,12 +77,14 @@ def read_roles(turn: Turn) -> dict[str, Any]:
 @action(outcomes=[[{"id": 1, "name": KINDS["poll"], "own": False}, {"id": 2, "name": KINDS["action_alert"], "own": False}]], reads=True)
 def read_asked(turn: Turn, asked: list[int]) -> list[dict[str, Any]]:
     """The asking messages that one answer could belong to, named so that care is never told apart."""
-    rows = turn.session.execute(sa.select(Outbound.id, Outbound.asks, Outbound.broadcast_id).where(Outbound.id.in_(asked))).all()
-    several = sum(row.asks == "poll" for row in rows) > 1
+    rows = turn.session.execute(
+        sa.select(Outbound.id, Outbound.asks, Outbound.broadcast_id).where(Outbound.id.in_(asked)).order_by(Outbound.id)
+    ).all()
+    kinds = [row.asks for row in rows]
     named = []
     for row in rows:
-        # Two votes are told apart by their questions; they are the whole group's, and no secret.
-        if several and row.asks == "poll":
+        # Two votes, or two actions, are told apart by their words; they are the whole group's, and no secret.
+        if row.asks in KINDS and kinds.count(row.asks) > 1:
             named.append({"id": row.id, "name": words_for(turn.session, row.broadcast_id, turn.language, "en").body[:60], "own": True})
         else:
             named.append({"id": row.id, "name": KINDS.get(row.asks, ANOTHER), "own": False})
@@ -90,9 +92,9 @@ def read_asked(turn: Turn, asked: list[int]) -> list[dict[str, Any]]:
 
 
 @action(outcomes=[[{"id": 1, "name": "Sangha"}, {"id": 2, "name": "Tenants"}]], reads=True)
-def read_belongings(turn: Turn) -> list[dict[str, Any]]:
-    """The collectives of the speaker on this line, to ask which of them she means."""
-    return [{"id": belonging.collective_id, "name": belonging.collective} for belonging in turn.belongings]
+def read_belongings(turn: Turn, groups: list[int]) -> list[dict[str, Any]]:
+    """The collectives she may mean: those of ``groups`` that she still belongs to."""
+    return [{"id": each.collective_id, "name": each.collective} for each in turn.belongings if each.collective_id in groups]
 
 
 @action()

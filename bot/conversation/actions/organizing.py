@@ -20,14 +20,18 @@ from bot.delivery.broadcasts import (
     preview_broadcast,
     refuse_reason,
     release_broadcast,
+    take_number,
 )
-from bot.languages import count_words, words
-from models import Alert, Audit, Broadcast, Poll, SecondFactor
-from models.broadcasts import DONE, DRAFT, HELD, STOPPED
+from bot.languages import count_words, fold, words
+from bot.languages.stop_phrases import STOP_WORDS
+from models import Alert, Audit, Broadcast, Membership, Person, Poll, SecondFactor
+from models.broadcasts import DONE, DRAFT, HELD, SCHEDULED, SENDING, STOPPED
 
 # A draft is meant for now: after this time its words may be about a rally that is over.
 DRAFT_LASTS = timedelta(hours=12)
 ALERT_LASTS = timedelta(hours=24)
+# Whoever says OK reads the whole text first, in one message.
+LONGEST_DRAFT = 450
 MOST_OPTIONS = 8
 WRONG_CODES, LOCKED_FOR = 5, timedelta(minutes=15)
 
@@ -38,7 +42,7 @@ _PREVIEWS = (
     {"number": 47, "people": "214 people", "segments": 11, "fallback": "", "held": 0, "refused": "too_long"},
     *(
         {"number": 47, "people": "214 people", "segments": 1, "fallback": "", "held": 0, "refused": why}
-        for why in ("no_words", "no_line", "one_way", "too_late")
+        for why in ("no_words", "no_line", "one_way", "too_late", "too_long_by_text")
     ),
 )
 
@@ -61,7 +65,7 @@ def _preview(turn: Turn, broadcast: Broadcast) -> dict[str, Any]:
 
 def _ask_others(turn: Turn, broadcast: Broadcast, body: str) -> None:
     """The other organizers read the whole text before one of them says OK."""
-    here = turn.member()
+    here = turn.with_role("organizer")
     for organizer in those_with_role(turn, here.collective_id, ["organizer"]):
         if organizer.membership_id != here.membership_id:
             write_to(
@@ -69,9 +73,11 @@ def _ask_others(turn: Turn, broadcast: Broadcast, body: str) -> None:
                 organizer,
                 "An organizer wants to send ({number}): {body}\nReply OK {number} to send it, HOLD {number} to stop it.",
                 kind="page",
-                unprompted=False,
+                # A notice can wait for her morning; a call to an action may be for today.
+                unprompted=broadcast.kind != "alert",
+                about=turn.member().membership_id,
                 number=broadcast.number,
-                body=body[:400],
+                body=body,
             )
 
 
@@ -85,7 +91,7 @@ def _drafted(turn: Turn, broadcast: Broadcast, body: str) -> dict[str, Any]:
 
 def _audit(turn: Turn, act: str, broadcast: Broadcast) -> None:
     """Every power leaves a trace: who did what, never its words."""
-    here = turn.member()
+    here = turn.with_role("organizer")
     turn.session.add(
         Audit(
             collective_id=here.collective_id,
@@ -100,7 +106,9 @@ def _audit(turn: Turn, act: str, broadcast: Broadcast) -> None:
 @action(outcomes=_PREVIEWS)
 def draft_notice(turn: Turn, text: str) -> dict[str, Any]:
     """Draft a notice in the organizer's language. Gives number, people (in words), segments, fallback, held, refused (a reason or None)."""
-    here = turn.member()
+    if len(text) > LONGEST_DRAFT:
+        return {"refused": "too_long_by_text"}
+    here = turn.with_role("organizer")
     broadcast = draft_broadcast(
         turn.session, turn.now, here.collective_id, "notice", {turn.language: text.strip()}, author_id=here.membership_id
     )
@@ -110,7 +118,9 @@ def draft_notice(turn: Turn, text: str) -> dict[str, Any]:
 @action(outcomes=_PREVIEWS)
 def draft_alert(turn: Turn, text: str) -> dict[str, Any]:
     """Draft a call to an action; everybody who gets it may answer YES, NO or MAYBE."""
-    here = turn.member()
+    if len(text) > LONGEST_DRAFT:
+        return {"refused": "too_long_by_text"}
+    here = turn.with_role("organizer")
     alert = Alert(collective_id=here.collective_id, created_at=turn.now)
     turn.session.add(alert)
     turn.session.flush()
@@ -125,7 +135,9 @@ def draft_alert(turn: Turn, text: str) -> dict[str, Any]:
 @action(outcomes=[*_PREVIEWS, {"refused": "not_a_poll"}])
 def draft_poll(turn: Turn, text: str) -> dict[str, Any]:
     """Draft a poll written "Question? / First / Second"."""
-    here = turn.member()
+    if len(text) > LONGEST_DRAFT:
+        return {"refused": "too_long_by_text"}
+    here = turn.with_role("organizer")
     parsed = read_poll_text(text)
     if parsed is None:
         return {"refused": "not_a_poll"}
@@ -156,6 +168,8 @@ def read_poll_text(text: str) -> tuple[str, list[str]] | None:
     parts = [part for part in parts if part]
     if not 3 <= len(parts) <= MOST_OPTIONS + 1 or len({part.casefold() for part in parts[1:]}) != len(parts) - 1:
         return None
+    if any(fold(part) in STOP_WORDS for part in parts[1:]):
+        return None  # whoever chose it would be opted out by her carrier
     return parts[0], [part[:40] for part in parts[1:]]
 
 
@@ -167,7 +181,8 @@ def newest_draft(turn: Turn) -> Broadcast | None:
         Broadcast.state == DRAFT,
         Broadcast.created_at > turn.now - DRAFT_LASTS,
     )
-    draft = turn.session.scalars(drafts.order_by(Broadcast.id.desc()).limit(1)).first()
+    # Locked: its words must not change while somebody approves them.
+    draft = turn.session.scalars(drafts.order_by(Broadcast.id.desc()).limit(1).with_for_update(key_share=True)).first()
     if draft is not None:
         turn.here = next(belonging for belonging in mine if belonging.membership_id == draft.author_id)
     return draft
@@ -186,6 +201,10 @@ def add_language(turn: Turn, language: str, text: str) -> dict[str, Any]:
         if parsed is None or len(parsed[1]) != turn.session.get_one(Poll, draft.poll_id).options:
             return {"refused": "other_options", "code": language.replace("-", "").upper()}
         body, options = parsed
+    if len(text) > LONGEST_DRAFT:
+        return {"refused": "too_long_by_text"}
+    # A new number with every change: an OK that is on its way to the old words finds nothing under it.
+    draft.number = take_number(turn.session, draft.collective_id)
     add_text(turn.session, draft, language, body, options)
     return _drafted(turn, draft, text.strip())
 
@@ -201,7 +220,7 @@ def add_language(turn: Turn, language: str, text: str) -> dict[str, Any]:
 )
 def send_with_code(turn: Turn, code: str | None) -> dict[str, Any]:
     """SEND 123456: the newest own draft leaves, if the one-time code is right. Each code works once; five wrong ones lock it."""
-    here = turn.member()
+    here = turn.with_role("organizer")
     draft = newest_draft(turn)
     if draft is None:
         return {"sent": False, "number": 0, "why": "no_draft"}
@@ -236,8 +255,9 @@ def _matching_step(secret: str, code: str, now: int) -> int | None:
 
 
 def _approve(turn: Turn, draft: Broadcast, how: str) -> dict[str, Any]:
-    here = turn.member()
-    approve_broadcast(turn.session, turn.now, draft, how=how, approver_id=here.membership_id)
+    here = turn.with_role("organizer")
+    if not approve_broadcast(turn.session, turn.now, draft, how=how, approver_id=here.membership_id):
+        return {"sent": False, "number": draft.number, "why": "gone"}
     draft.holder_id = None
     _audit(turn, f"approved by {how}", draft)
     turn.rings = True
@@ -252,7 +272,6 @@ def _approve(turn: Turn, draft: Broadcast, how: str) -> dict[str, Any]:
 )
 def approve_by_other(turn: Turn, number: str) -> dict[str, Any]:
     """OK 47: another organizer's word lets a draft leave, or releases what somebody else held."""
-    here = turn.member()
     broadcast = _by_number(turn, number)
     if (
         broadcast is None
@@ -260,14 +279,16 @@ def approve_by_other(turn: Turn, number: str) -> dict[str, Any]:
         or (broadcast.state == DRAFT and broadcast.created_at <= turn.now - DRAFT_LASTS)
     ):
         return {"sent": False, "number": _digits(number), "why": "gone"}
-    if broadcast.state == DRAFT and _same_phone(turn, broadcast.author_id):
+    # By phone, not by name: whoever forges one sender must not undo what a second one did, before or after it left.
+    if _same_phone(turn, broadcast.author_id):
         return {"sent": False, "number": broadcast.number, "why": "own"}
-    if broadcast.holder_id == here.membership_id:
+    if _same_phone(turn, broadcast.holder_id):
         return {"sent": False, "number": broadcast.number, "why": "holder"}
     if refuse_reason(turn.session, turn.now, broadcast) is not None:
         return {"sent": False, "number": broadcast.number, "why": "refused"}
     if broadcast.state == HELD:
-        release_broadcast(turn.session, turn.now, broadcast)
+        if not release_broadcast(turn.session, turn.now, broadcast):
+            return {"sent": False, "number": broadcast.number, "why": "gone"}
         broadcast.holder_id = None
         _audit(turn, "released", broadcast)
         turn.rings = True
@@ -277,8 +298,6 @@ def approve_by_other(turn: Turn, number: str) -> dict[str, Any]:
 
 def _same_phone(turn: Turn, membership_id: int | None) -> bool:
     """Two organizers on one phone are one hand: the second factor must come from another phone."""
-    from models import Membership, Person
-
     if membership_id is None:
         return False
     return (
@@ -292,27 +311,36 @@ def _same_phone(turn: Turn, membership_id: int | None) -> bool:
 @action(outcomes=[{"held": True, "number": 47}, {"held": False, "number": 47}])
 def hold(turn: Turn, number: str | None = None) -> dict[str, Any]:
     """HOLD 47: any one organizer may hold what is unsent; releasing it takes another."""
-    here = turn.member()
+    here = turn.with_role("organizer")
     broadcast = _by_number(turn, number) if number and _digits(number) else _newest_unsent(turn)
     if broadcast is None or broadcast.state in (DONE, STOPPED):
         return {"held": False, "number": _digits(number or "")}
-    # A held draft stays a draft: it leaves when somebody who is neither its author nor its holder says OK.
-    if broadcast.holder_id is None and (broadcast.state == DRAFT or hold_broadcast(turn.session, turn.now, broadcast)):
+    if broadcast.holder_id is None:
+        # A held draft stays a draft: it leaves when somebody who is neither its author nor its holder says OK.
+        if broadcast.state != DRAFT and not hold_broadcast(turn.session, turn.now, broadcast):
+            return {"held": False, "number": broadcast.number}
         broadcast.holder_id = here.membership_id
         _audit(turn, "held", broadcast)
     return {"held": True, "number": broadcast.number}
 
 
 def _newest_unsent(turn: Turn) -> Broadcast | None:
-    unsent = sa.select(Broadcast).where(
-        Broadcast.collective_id == turn.member().collective_id, Broadcast.state.not_in((DONE, STOPPED, HELD))
-    )
-    return turn.session.scalars(unsent.order_by(Broadcast.id.desc()).limit(1)).first()
+    """What a bare HOLD means: what is leaving or about to, else the newest fresh draft."""
+    mine = sa.select(Broadcast).where(Broadcast.collective_id == turn.member().collective_id)
+    leaving = mine.where(Broadcast.state.in_((SCHEDULED, SENDING)))
+    drafts = mine.where(Broadcast.state == DRAFT, Broadcast.created_at > turn.now - DRAFT_LASTS)
+    for choice in (leaving, drafts):
+        found = turn.session.scalars(choice.order_by(Broadcast.id.desc()).limit(1).with_for_update(key_share=True)).first()
+        if found is not None:
+            return found
+    return None
 
 
 def _by_number(turn: Turn, number: str) -> Broadcast | None:
     return turn.session.scalars(
-        sa.select(Broadcast).where(Broadcast.collective_id == turn.member().collective_id, Broadcast.number == _digits(number))
+        sa.select(Broadcast)
+        .where(Broadcast.collective_id == turn.member().collective_id, Broadcast.number == _digits(number))
+        .with_for_update(key_share=True)
     ).one_or_none()
 
 

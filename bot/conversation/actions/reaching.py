@@ -66,8 +66,11 @@ def reader(turn: Turn, membership_id: int) -> Reader | None:
     )
 
 
-def write_to(turn: Turn, to: Reader, text: str, *, kind: str, unprompted: bool, **values: object) -> int | None:
-    """Put one text (English, a key) for ``to`` on the line that is hers. None when the collective has no line for her."""
+def write_to(turn: Turn, to: Reader, text: str, *, kind: str, unprompted: bool, about: int | None = None, **values: object) -> int | None:
+    """Put one text (English, a key) for ``to`` on the line that is hers. None when the collective has no line for her.
+
+    ``about``: the membership whose words or whose plight it tells; her FORGET takes it back, and empties what was sent.
+    """
     try:
         line_id = line_for(turn.session, to.membership_id)
     except NoLine:
@@ -83,5 +86,6 @@ def write_to(turn: Turn, to: Reader, text: str, *, kind: str, unprompted: bool, 
         membership_id=to.membership_id,
         collective_id=to.collective_id,
         unprompted=unprompted,
+        about_membership_id=about,
     )
     return put(turn.session, turn.now, letter)

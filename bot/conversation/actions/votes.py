@@ -16,7 +16,11 @@ from bot.deployment import Deployment
 from bot.languages import count_words, words
 from bot.languages.days import say_day
 from models import Audit, Ballot, Broadcast, BroadcastText, Collective, Poll, sqlite_or_postgres_insert
-from models.broadcasts import DRAFT, STOPPED
+from models.broadcasts import DRAFT, HELD, STOPPED
+
+UNASKED = (DRAFT, STOPPED)
+# Words that somebody held or stopped must not reach everybody as the "result".
+UNTOLD = (*UNASKED, HELD)
 
 LETTERS = "ABCDEFGH"
 
@@ -45,7 +49,7 @@ def read_poll(turn: Turn, broadcast_id: int) -> dict[str, Any]:
         .join(Broadcast, Broadcast.poll_id == Poll.id)
         .where(Broadcast.id == broadcast_id)
     ).first()
-    if row is None or not is_open(row.Poll, turn.now) or row.state in (DRAFT, STOPPED):
+    if row is None or not is_open(row.Poll, turn.now) or row.state in UNASKED:
         return {"open": False}
     here = next((b for b in turn.belongings if b.collective_id == row.collective_id), None)
     if here is None:
@@ -74,10 +78,12 @@ def is_open(poll: Poll, now: datetime) -> bool:
 )
 def cast_ballot(turn: Turn, broadcast_id: int, letter: str) -> dict[str, Any]:
     """Count the vote if the poll is still open at this moment. Gives counted, changed (it replaced another vote), closes (in words)."""
-    poll = turn.session.scalars(sa.select(Poll).join(Broadcast, Broadcast.poll_id == Poll.id).where(Broadcast.id == broadcast_id)).one()
-    if not is_open(poll, turn.now):
+    asked = turn.session.get_one(Broadcast, broadcast_id)
+    # Shared with other votes, not with the close: what is counted here is in the result.
+    poll = turn.session.get_one(Poll, asked.poll_id, with_for_update={"read": True}, populate_existing=True)
+    here = next((belonging for belonging in turn.belongings if belonging.collective_id == asked.collective_id), None)
+    if here is None or not is_open(poll, turn.now) or asked.state in UNASKED:
         return {"counted": False}
-    here = turn.member()
     choice = LETTERS.index(letter)
     key = {"poll_id": poll.id, "membership_id": here.membership_id}
     before = turn.session.scalar(sa.select(Ballot.choice).filter_by(**key))
@@ -103,9 +109,7 @@ def read_open_polls(turn: Turn) -> list[dict[str, Any]]:
     rows = turn.session.execute(
         sa.select(Broadcast.id, Broadcast.collective_id, Poll)
         .join(Poll, Poll.id == Broadcast.poll_id)
-        .where(
-            Broadcast.kind == "poll", Broadcast.collective_id.in_(ids), Poll.closed_at.is_(None), Broadcast.state.not_in((DRAFT, STOPPED))
-        )
+        .where(Broadcast.kind == "poll", Broadcast.collective_id.in_(ids), Poll.closed_at.is_(None), Broadcast.state.not_in(UNASKED))
         .order_by(Broadcast.id.desc())
         .limit(6)
     ).all()
@@ -119,14 +123,14 @@ def read_open_polls(turn: Turn) -> list[dict[str, Any]]:
 @action(outcomes=[{"closed": True}, {"closed": False}])
 def close_poll_now(turn: Turn, number: str | None = None) -> dict[str, Any]:
     """An organizer closes a poll early: the one she names by number, else the newest open one."""
-    here = turn.member()
+    here = turn.with_role("organizer")
     digits = "".join(character for character in number or "" if character.isdecimal())
     polls = sa.select(Poll.id).join(Broadcast, Broadcast.poll_id == Poll.id)
     polls = polls.where(
         Broadcast.collective_id == here.collective_id,
         Poll.closed_at.is_(None),
         Broadcast.kind == "poll",
-        Broadcast.state.not_in((DRAFT, STOPPED)),
+        Broadcast.state.not_in(UNTOLD),
     )
     if digits:
         polls = polls.where(Broadcast.number == int(digits[:9]))
@@ -155,6 +159,8 @@ def close_poll(deployment: Deployment, session: Session, poll_id: int, now: date
         return None
     poll = session.get_one(Poll, poll_id, populate_existing=True)
     asked = session.scalars(sa.select(Broadcast).where(Broadcast.poll_id == poll_id, Broadcast.kind == "poll")).one()
+    if asked.state in UNTOLD:
+        return None
     collective = session.get_one(Collective, poll.collective_id)
     counts = tally(session, poll_id, poll.options)
     texts = {}

@@ -384,6 +384,7 @@ def upgrade() -> None:
         sa.Column("membership_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=True),
         sa.Column("person_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=True),
         sa.Column("phone_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=True),
+        sa.Column("about_membership_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=True),
         sa.Column("collective_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=True),
         sa.Column("line_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
         sa.Column("kind", sa.String(length=10), nullable=False),
@@ -415,6 +416,13 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id", name=op.f("pk_outbound")),
     )
     with op.batch_alter_table("outbound", schema=None) as batch_op:
+        batch_op.create_index(
+            "ix_outbound_about_membership_id",
+            ["about_membership_id"],
+            unique=False,
+            postgresql_where=sa.text("about_membership_id IS NOT NULL"),
+            sqlite_where=sa.text("about_membership_id IS NOT NULL"),
+        )
         batch_op.create_index(
             "ix_outbound_asking",
             ["person_id", "asked_at"],
@@ -491,6 +499,11 @@ def downgrade() -> None:
         batch_op.drop_index("ix_outbound_due", postgresql_where=sa.text("state = 'queued'"), sqlite_where=sa.text("state = 'queued'"))
         batch_op.drop_index(
             "ix_outbound_asking", postgresql_where=sa.text("asked_at IS NOT NULL"), sqlite_where=sa.text("asked_at IS NOT NULL")
+        )
+        batch_op.drop_index(
+            "ix_outbound_about_membership_id",
+            postgresql_where=sa.text("about_membership_id IS NOT NULL"),
+            sqlite_where=sa.text("about_membership_id IS NOT NULL"),
         )
 
     op.drop_table("outbound")
