@@ -3,7 +3,7 @@
 from datetime import timedelta
 
 from bot.conversation.actions import keep_language, keep_name, read_about, read_me, read_roles, understand_language
-from bot.conversation.steps import SILENCE, Choice, Do, Flow, FreeText, OwnWords, Say
+from bot.conversation.steps import SILENCE, Choice, Do, Flow, OwnWords, PersonName, Say
 
 
 def help_() -> Flow:
@@ -58,8 +58,16 @@ def me() -> Flow:
 def name(said: str | None = None) -> Flow:
     """NAME Asha, or NAME alone. On a shared phone another user's name hands it to her."""
     if said is None:
-        said = yield FreeText("name", "What name may we use? Or send SKIP.", within=timedelta(hours=24), longest=40)
+        said = yield PersonName(
+            "name",
+            "What name may we use? Or send SKIP.",
+            within=timedelta(hours=24),
+            optional=True,
+        )
         if said is SILENCE:
+            return
+        if said is None:
+            yield Say("OK, we leave it.")
             return
     kept = yield Do("keep_name", keep_name, {"name": said})
     yield Say("Thank you, {name}.", {"name": kept["name"]})

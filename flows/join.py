@@ -3,7 +3,7 @@
 from datetime import timedelta
 
 from bot.conversation.actions import join_as_someone_else, join_collective, keep_name
-from bot.conversation.steps import SILENCE, Choice, Do, Flow, FreeText, Say
+from bot.conversation.steps import SILENCE, Choice, Do, Flow, PersonName, Say
 
 
 def join(word: str) -> Flow:
@@ -34,14 +34,13 @@ def join(word: str) -> Flow:
         elif joined["already"]:
             yield Say("You are in {collective}. Send MENU to see what you can do.", {"collective": joined["collective"]})
             return
-    name = yield FreeText(
+    name = yield PersonName(
         "name",
         "Welcome to {collective}! About 4 texts a week. Msg&data rates may apply. HELP for help, STOP to end. "
         "What name may we use? Or send SKIP.",
         {"collective": joined["collective"]},
         within=timedelta(hours=24),
         optional=True,
-        longest=40,
     )
     if name:
         kept = yield Do("keep_name", keep_name, {"name": name})

@@ -86,6 +86,8 @@ def preview(draft: dict) -> Flow:
     if draft["refused"] is not None:
         yield Say(WHY_NOT_DRAFTED[draft["refused"]], {"code": draft.get("code", "")})
         return
+    if draft.get("start"):
+        yield Say("Added to: {start}", {"start": draft["start"]})
     yield Say(
         "{number}: to {people}, segments each: {segments}.",
         {"number": draft["number"], "people": draft["people"], "segments": draft["segments"]},

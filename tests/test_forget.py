@@ -166,8 +166,10 @@ def test_nothing_that_leads_to_her_is_left(world: World, stopped: bool) -> None:
     before = {place for place, _, value in cells(world) if value in (her.phone, her.person, her.membership)}
     assert {
         "outbound.about_membership_id", "audit.membership_id", "broadcasts.author_id", "broadcasts.approver_id", "ballots.membership_id",
-        "rsvps.membership_id", "check_ins.membership_id", "peer_requests.membership_id", "peer_requests.supporter_id", "notes.membership_id",
-        "conversations.person_id", "roles.membership_id", "group_members.membership_id", "second_factors.membership_id",
+        "rsvps.membership_id", "check_ins.membership_id", "peer_requests.membership_id",
+        "peer_requests.supporter_id", "notes.membership_id",
+        "conversations.person_id", "roles.membership_id", "group_members.membership_id",
+        "second_factors.membership_id",
         "consents.membership_id", "inbound.person_id",
     } <= before, "the life is full"  # fmt: skip
     assert sum("herwords" in str(value) for _, _, value in cells(world)) > 8
@@ -285,11 +287,16 @@ def test_what_comes_back_after_she_was_forgotten(world: World, outcome: Any, sta
     member = world.member(collective, HERS)
     number = send_broadcast(world, collective, "Rally", kind="alert")
     message = rows(world, number)[0]
+    (line,) = take_lines(world.store, "test", 1)
     change(world, Outbound, Outbound.id == message.id, state="attempting", attempt=1)
-    mark = Marked(message.id, 1, phone_of(world, member), take_lines(world.store, "test", 1)[0], HERS, "words", 1, 0.0)
+    mark = Marked(message.id, 1, phone_of(world, member), line, HERS, "words", 1, 0.0)
+    other = put_letter(world, world.member(collective, BELA), "words")
+    change(world, Outbound, Outbound.id == other, state="attempting", attempt=1)
+    beside = Marked(other, 1, phone_of(world, 2), line, BELA, "words", 1, 0.0)
     forget(world, HERS)
     with world.store.write() as session:
-        write_outcomes(world.store, session, [Sent(mark, outcome)])
+        write_outcomes(world.store, session, [Sent(mark, outcome), Sent(beside, None)])
+    assert row(world, other).state == "queued", "what comes back beside it is written down"
     apply_receipt(world.store, callback_token(world.store, message.id, 1), "queued", None, "SM1")
     found = row(world, message.id)
     assert (found.state, found.reason, found.sid, found.asked_at) == (state, reason, None, None)
@@ -314,8 +321,8 @@ def test_a_fan_out_under_way_is_waited_for(world: World) -> None:
         assert forgetting.is_alive()
         session.add(
             Outbound(
-                broadcast_id=number, membership_id=1, person_id=1, phone_id=1, collective_id=collective, line_id=world.line(), kind="notice",
-                lane=6, language="en", state="queued", due_at=world.clock.now(), created_at=world.clock.now(),
+                broadcast_id=number, membership_id=1, person_id=1, phone_id=1, collective_id=collective, line_id=world.line(),
+                kind="notice", lane=6, language="en", state="queued", due_at=world.clock.now(), created_at=world.clock.now(),
             )
         )  # fmt: skip
     forgetting.join()

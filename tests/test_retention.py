@@ -182,6 +182,49 @@ def test_the_rest_of_the_periods(world: World, collective: int) -> None:
     assert only(world, Audit.act) == ["new"] and only(world, Timer.key) == ["waiting"]
 
 
+def test_what_outlives_its_words_goes_too(world: World, collective: int) -> None:
+    now = world.clock.now()
+    member = world.member(collective, "+15550004001")
+    common = {"collective_id": collective, "membership_id": member}
+
+    def note(number: int, age: timedelta, **values: Any) -> Note:
+        return Note(**common, number=number, created_at=now - age, **values)
+
+    put(
+        world,
+        note(1, 89 * DAY),
+        note(2, 91 * DAY),
+        note(3, 89 * DAY, state="answered", answered_at=now - 31 * DAY),
+        note(4, 89 * DAY, state="answered", answered_at=now - 29 * DAY),
+        PeerRequest(**common, number=5, created_at=now - 31 * DAY),
+        PeerRequest(**common, number=6, created_at=now - 29 * DAY),
+        PeerRequest(**common, number=7, created_at=now - 31 * DAY, answered_at=now - 29 * DAY),
+        CheckIn(**common, mood=1, at=now - 181 * DAY),
+        CheckIn(**common, mood=2, at=now - 179 * DAY),
+    )
+    purge(world.deployment)
+    assert only(world, Note.number) == [1, 4]
+    assert only(world, PeerRequest.number) == [6, 7]
+    assert only(world, CheckIn.mood) == [2]
+
+
+def test_what_a_supporter_answers_is_care(world: World, collective: int) -> None:
+    people = {}
+    for number, role in (("+15550004001", "supporter"), ("+15550004002", "organizer")):
+        member = world.member(collective, number, roles=[role])
+        with world.store.read() as session:
+            people[role] = session.get_one(Membership, member).person_id
+    put(
+        world,
+        inbound(world, "a", 25 * HOUR, person_id=people["supporter"], handled_as="REPLY"),
+        inbound(world, "b", 23 * HOUR, person_id=people["supporter"], handled_as="REPLY"),
+        inbound(world, "c", 25 * HOUR, person_id=people["supporter"], handled_as="answer"),
+        inbound(world, "d", 25 * HOUR, person_id=people["organizer"], handled_as="REPLY"),
+    )
+    purge(world.deployment)
+    assert only(world, Inbound.body) == [None, "words", "words", "words"]
+
+
 def test_strangers_are_forgotten_and_a_stop_is_not(world: World, collective: int) -> None:
     old = world.clock.now() - 31 * DAY
     phones = [

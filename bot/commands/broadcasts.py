@@ -28,7 +28,7 @@ from bot.delivery.broadcasts import (
 )
 from bot.delivery.plan import plan_broadcast
 from bot.deployment import Deployment
-from models import Broadcast, Collective, Group
+from models import Broadcast, Collective, Group, Outbound
 from models.broadcasts import DONE, STOPPED
 from models.messages import ATTEMPTING, CLAIMED, HELD, QUEUED
 
@@ -76,6 +76,8 @@ class WallTime(click.ParamType):
         if isinstance(value, datetime):
             return value
         try:
+            if len(value.strip()) <= len("2026-12-01"):
+                raise ValueError("no hour")  # midnight is nobody's meaning
             return datetime.fromisoformat(value.strip())
         except ValueError:
             self.fail(f"{value}: write date and hour as 2026-12-01T18:00", param, ctx)
@@ -143,6 +145,14 @@ def send(word: str, text: str, group: str | None, translations: tuple[tuple[str,
         # Planned here and not by the worker: then it stands in the database whole, Redis or not.
         planned = plan_broadcast(deployment, made_id)
         click.echo(f"Planned for {count(planned, 'phone')}.")
+        with deployment.store.read() as session:
+            waiting = session.execute(
+                sa.select(Outbound.reason, sa.func.count(), sa.func.min(Outbound.due_at))
+                .where(Outbound.broadcast_id == made_id, Outbound.state == HELD)
+                .group_by(Outbound.reason)
+            ).all()
+        for reason, held, due in waiting:
+            click.echo(f"Held for now ({reason}): {held}, the first until {due:%Y-%m-%d %H:%M} UTC.")
         if not ring(deployment):
             click.echo("Redis does not answer: it goes out when a worker runs again.", err=True)
     else:

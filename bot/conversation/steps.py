@@ -231,6 +231,31 @@ class FreeText(Question):
         return ["after 6"]
 
 
+_GREETINGS = frozenset(
+    fold(word)
+    for word in ("hello", "hi", "hey", "hola", "buenas", "namaste", "namaskar", "salaam", "नमस्ते", "नमस्कार", "thanks", "gracias", "धन्यवाद")
+)
+
+
+@dataclass(frozen=True)
+class PersonName(FreeText):
+    """A name she may be called by. A question, a yes or a sentence is none: where the question is optional, such a text is for somebody
+    else, and goes its ordinary way (bot/inbound/routing)."""
+
+    longest: int = 40
+
+    def parse(self, text: str, hearing: Hearing) -> str:
+        name = " ".join(text.split())
+        is_sentence = len(name.split()) > 4 or any(mark in name for mark in "?!;:¿¡।") or any(character.isdecimal() for character in name)
+        is_greeting = fold(name) in _GREETINGS or parse_yes_no_maybe(name) is not None
+        if not name or len(name) > self.longest or is_sentence or is_greeting:
+            raise NotUnderstood("Please send only a name, like: Asha")
+        return name
+
+    def examples(self) -> list[str]:
+        return ["Asha"]
+
+
 @dataclass(frozen=True)
 class Day(Question):
     """When? Today, tomorrow, a weekday or a date, with an hour if she gives one. Gives a bot.languages.days.Day.
@@ -309,6 +334,7 @@ __all__ = [
     "NotUnderstood",
     "Number",
     "OwnWords",
+    "PersonName",
     "Question",
     "Say",
     "Scale",

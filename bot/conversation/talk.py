@@ -12,7 +12,7 @@ import sqlalchemy as sa
 
 from bot.conversation.engine import Act, Heard, Outcome, Session, advance
 from bot.conversation.notes import keep_note
-from bot.conversation.steps import Do, FlowEntry, Hearing, Question
+from bot.conversation.steps import Do, FlowEntry, Hearing, NotUnderstood, Question, is_skip
 from bot.conversation.turn import Turn
 from bot.delivery.sweep import release_questions
 from bot.languages import words
@@ -93,18 +93,30 @@ def begin(
     *,
     text: str | None = None,
     outbound_id: int | None = None,
-    digits: bool = True,
 ) -> list[str]:
     """Start a flow. ``text`` is given when a first reply opens it lazily: it answers the flow's first question."""
     session = Session(dict(arguments or {}))
     heard = None if text is None else Heard(text)
-    outcome = advance(entry.function, session, acting(turn), hearing_of(turn, digits=digits), heard)
+    outcome = advance(entry.function, session, acting(turn), hearing_of(turn), heard)
     if outbound_id is not None and outcome.hint is None:
         turn.session.execute(_answered, {"this": outbound_id, "now": turn.now})
         turn.rings = bool(turn.phone_id and release_questions(turn.session, turn.phone_id)) or turn.rings
     if outcome.waiting is not None and not turn.forgotten:
         _open_conversation(turn, entry, session, outcome.waiting, outbound_id)
     return _spoken(turn, entry, outcome, hints=0 if outcome.hint is None else 1, resumes=text is None)
+
+
+def is_for_another(turn: Turn, conversation: Any, text: str, *, is_word: bool) -> bool:
+    """Whether ``text`` leaves the open question alone: it may be ignored, and the text is a word of the table, or no answer to it."""
+    session = Session.from_json(conversation.session)
+    question = advance(turn.flows[conversation.flow].function, session, acting(turn), hearing_of(turn)).waiting
+    if question is None or not question.optional or is_skip(text):
+        return False
+    try:
+        question.parse(text, hearing_of(turn))
+    except NotUnderstood:
+        return True
+    return is_word
 
 
 def answer(turn: Turn, conversation: Any, text: str) -> list[str]:
@@ -185,7 +197,6 @@ def _open_conversation(turn: Turn, entry: FlowEntry, session: Session, question:
     }
     conversation_id = int(connection.execute(_begin, conversation).scalar_one())
     turn.empty_floor_of = None
-    turn.opened_conversation = conversation_id
     _be_patient(turn, conversation_id, 1, question)
 
 

@@ -60,7 +60,6 @@ class Turn:
     forgotten: bool = False
     silent: bool = False
     handoff: Handoff | None = None
-    opened_conversation: int | None = None
     # Whose floor was looked at and is empty (a person): it would be asked for twice a turn otherwise.
     empty_floor_of: int | None = None
     asked: Sequence[Any] | None = None

@@ -78,13 +78,13 @@ def _accept(is_sqlite: bool) -> sa.Update:
     )
 
 
-_again = sa.and_(forgotten, sa.bindparam("to_state", type_=sa.String).in_((HELD, QUEUED)))
+_again = sa.and_(forgotten, in_states(sa.bindparam("to_state", type_=sa.String), HELD, QUEUED))
 _SETTLE = (
     sa.update(_o)
     .where(_o.c.id == sa.bindparam("row"), _o.c.attempt == sa.bindparam("of_attempt"), _in_doubt)
     .values(
-        state=sa.case((_again, STOPPED), else_=sa.bindparam("to_state", type_=sa.String)),
-        reason=sa.case((_again, REASON), else_=sa.bindparam("why", type_=sa.String)),
+        state=sa.case((_again, sa.literal_column(f"'{STOPPED}'")), else_=sa.bindparam("to_state", type_=sa.String)),
+        reason=sa.case((_again, sa.literal_column(f"'{REASON}'")), else_=sa.bindparam("why", type_=sa.String)),
         error_code=sa.func.coalesce(sa.bindparam("code", type_=sa.Integer), _o.c.error_code),
         due_at=sa.func.coalesce(sa.bindparam("due", type_=_o.c.due_at.type), _o.c.due_at),
         done_at=sa.bindparam("done", type_=_o.c.done_at.type),

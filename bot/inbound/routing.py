@@ -76,7 +76,9 @@ def _ways_out_and_back(turn: Turn, message: InboundMessage, text: str, folded: s
     """STOP, START and HELP as the carrier treats them. Where it answers itself, a second answer of ours would be one too many."""
     told, carrier = message.opt_out_type, turn.line.carrier_answers_stop
     if told == "STOP" or folded in TWILIO_STOP:
-        by_carrier = told == "STOP" or carrier
+        # In quotes or wide letters it is no word of the carrier's: then only we obey, and we say so.
+        plain = text.rstrip(" .!?,;:…।").casefold()
+        by_carrier = told == "STOP" or (carrier and plain in TWILIO_STOP)
         return _flow(turn, "stop", {"by": "carrier" if by_carrier else "word"}, "STOP", silent=by_carrier)
     if told == "START" or folded in START_WORDS:
         return _flow(turn, "start", None, "START", silent=carrier or told == "START")
@@ -179,9 +181,12 @@ def _member(turn: Turn, table: WordTable, match: Match | None, text: str, folded
     if obeyed is not None and obeyed.word.always:
         return _word(turn, obeyed)
     if open_question is not None:
-        if open_question.flow in turn.flows:
+        known = open_question.flow in turn.flows
+        is_word = obeyed is not None or _opens_a_door(turn, folded)
+        if known and not talk.is_for_another(turn, open_question, text, is_word=is_word):
             return Route("answer", lambda: _handed_over(turn, table, talk.answer(turn, open_question, text)))
-        talk.end(turn, open_question.id)  # its flow is gone from this deploy: her words go on as if nothing were open
+        # A question that may be ignored was ignored, or its flow is gone from this deploy: her words go on as if nothing were open.
+        talk.end(turn, open_question.id)
     answered = floor.take_answer(turn, text, in_flight=True)
     if answered is not None:
         return Route("answer", lambda: answered)

@@ -28,6 +28,7 @@ _CALLS: dict[str, tuple[tuple[int, ...], tuple[str, ...]]] = {
     "YesNoMaybe": ((1,), ("text",)),
     "Scale": ((1,), ("text",)),
     "FreeText": ((1,), ("text",)),
+    "PersonName": ((1,), ("text",)),
     "Number": ((1,), ("text",)),
     "Day": ((1,), ("text",)),
     "Choice": ((1, 2), ("text", "options")),

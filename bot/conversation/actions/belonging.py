@@ -6,6 +6,7 @@ from datetime import timedelta
 from typing import Any
 
 import sqlalchemy as sa
+from rapidfuzz import fuzz, process
 
 from bot.conversation.actions.acting import action
 from bot.conversation.talk import end_all
@@ -16,6 +17,8 @@ from models import (
     Collective,
     CollectiveLine,
     Consent,
+    Conversation,
+    Line,
     Membership,
     Outbound,
     Person,
@@ -98,8 +101,6 @@ def join_as_someone_else(turn: Turn, membership_id: int, joined: bool) -> dict[s
     else:
         membership = activate(turn, person.id, collective)
     # The talk that is under way goes on with her.
-    from models import Conversation
-
     turn.session.execute(
         sa.update(Conversation)
         .where(Conversation.person_id == before, Conversation.flow == "join", Conversation.state == "open")
@@ -164,8 +165,6 @@ def _memberships(turn: Turn, person_id: int) -> list[Membership]:
 
 def address_of(turn: Turn, collective_id: int) -> str:
     """The first line of a collective, as a person dials it."""
-    from models import Line
-
     lines = (
         sa.select(Line.address).join(CollectiveLine, CollectiveLine.line_id == Line.id).where(CollectiveLine.collective_id == collective_id)
     )
@@ -175,8 +174,6 @@ def address_of(turn: Turn, collective_id: int) -> str:
 
 def nearest_public_word(turn: Turn, word: str) -> str | None:
     """A public word on this line that looks like ``word``. Words that are not public are never suggested to anybody."""
-    from rapidfuzz import fuzz, process
-
     mine = sa.select(CollectiveLine.collective_id).where(CollectiveLine.line_id == turn.line.id)
     public = turn.session.scalars(sa.select(Collective.word).where(Collective.public, Collective.id.in_(mine))).all()
     found = process.extractOne(fold(word), public, scorer=fuzz.ratio, score_cutoff=70)

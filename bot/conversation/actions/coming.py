@@ -66,7 +66,10 @@ def read_headcount(turn: Turn) -> dict[str, Any]:
         counts: dict[str, int] = {row[0]: row[1] for row in rows}
         alert = {"number": last_alert.number} | {answer: counts.get(answer, 0) for answer in ("yes", "maybe", "no")}
     sending = None
-    last = turn.session.scalars(newest).first()
+    # What was let go last, not what was written last; a draft only where nothing ever left.
+    gone_last = sa.select(Broadcast).where(Broadcast.collective_id == here.collective_id, Broadcast.state != DRAFT)
+    last = turn.session.scalars(gone_last.order_by(Broadcast.due_at.desc(), Broadcast.id.desc()).limit(1)).first()
+    last = last or turn.session.scalars(newest).first()
     if last is not None:
         status = broadcast_status(turn.session, last.id)
         gone = sum(status["counts"][state] for state in ("accepted", "sent", "delivered", "undelivered"))

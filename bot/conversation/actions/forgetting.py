@@ -108,6 +108,8 @@ def _forget_powers(turn: Turn, memberships: Sequence[int]) -> None:
     session.execute(sa.delete(Alert).where(Alert.id.in_([draft.alert_id for draft in drafts if draft.alert_id])))
     for column in (Broadcast.author_id, Broadcast.approver_id, Broadcast.holder_id, Audit.membership_id):
         _run(turn, sa.update(column.class_).where(column.in_(memberships)).values({column.key: None}))
+    # How far a fan-out went is told by a membership's number, too.
+    _run(turn, sa.update(Broadcast).where(Broadcast.planned_through.in_(memberships)).values(planned_through=Broadcast.planned_through - 1))
     _run(turn, sa.update(Audit).where(Audit.subject.in_([f"membership {number}" for number in memberships])).values(subject=""))
 
 

@@ -18,6 +18,7 @@ from bot.delivery.broadcasts import (
     draft_broadcast,
     hold_broadcast,
     preview_broadcast,
+    read_texts,
     refuse_reason,
     release_broadcast,
     take_number,
@@ -32,10 +33,11 @@ DRAFT_LASTS = timedelta(hours=12)
 ALERT_LASTS = timedelta(hours=24)
 # Whoever says OK reads the whole text first, in one message.
 LONGEST_DRAFT = 450
+START = 30
 MOST_OPTIONS = 8
 WRONG_CODES, LOCKED_FOR = 5, timedelta(minutes=15)
 
-_PREVIEWS = (
+_PREVIEWS: tuple[dict[str, Any], ...] = (
     {"number": 47, "people": "214 people", "segments": 1, "fallback": "", "held": 0, "refused": None},
     {"number": 47, "people": "214 people", "segments": 1, "fallback": "Hindi 12", "held": 83, "refused": None},
     {"number": 47, "people": "0 people", "segments": 1, "fallback": "", "held": 0, "refused": "nobody"},
@@ -188,7 +190,13 @@ def newest_draft(turn: Turn) -> Broadcast | None:
     return draft
 
 
-@action(outcomes=[*_PREVIEWS, {"refused": "no_draft"}, {"refused": "other_options", "code": "HI"}])
+@action(
+    outcomes=[
+        *(preview | {"start": "Rally today"} for preview in _PREVIEWS),
+        {"refused": "no_draft"},
+        {"refused": "other_options", "code": "HI"},
+    ]
+)
 def add_language(turn: Turn, language: str, text: str) -> dict[str, Any]:
     """HI … or ES …: the draft's words in another language. Each member then reads her own."""
     draft = newest_draft(turn)
@@ -205,8 +213,10 @@ def add_language(turn: Turn, language: str, text: str) -> dict[str, Any]:
         return {"refused": "too_long_by_text"}
     # A new number with every change: an OK that is on its way to the old words finds nothing under it.
     draft.number = take_number(turn.session, draft.collective_id)
+    first = next(iter(read_texts(turn.session, draft.id).values())).body
     add_text(turn.session, draft, language, body, options)
-    return _drafted(turn, draft, text.strip())
+    # Which draft these words were added to: the last one she wrote may have been refused.
+    return _drafted(turn, draft, text.strip()) | {"start": first if len(first) <= START else first[:START] + "..."}
 
 
 @action(

@@ -36,14 +36,13 @@ def words_for(session: Session, broadcast_id: int, language: str, fallback: str)
             "open": True,
             "text": "Where do we meet?\nA Park\nB School\nReply with a letter.",
             "options": {"A": "Park", "B": "School"},
-            "mine": None,
         },
         {"open": False},
     ],
     reads=True,
 )
 def read_poll(turn: Turn, broadcast_id: int) -> dict[str, Any]:
-    """A poll as the speaker reads it: its words, its options by letter, her vote so far; open: whether votes still count."""
+    """A poll as the speaker reads it: its words, its options by letter; open: whether votes still count."""
     row = turn.session.execute(
         sa.select(Poll, Broadcast.collective_id, Broadcast.state)
         .join(Broadcast, Broadcast.poll_id == Poll.id)
@@ -56,12 +55,10 @@ def read_poll(turn: Turn, broadcast_id: int) -> dict[str, Any]:
         return {"open": False}
     text = words_for(turn.session, broadcast_id, turn.language, here.language)
     options = list(text.options or [])
-    mine = turn.session.scalar(sa.select(Ballot.choice).where(Ballot.poll_id == row.Poll.id, Ballot.membership_id == here.membership_id))
     return {
         "open": True,
         "text": render("poll", text.language, here.collective, text.body, options),
         "options": {LETTERS[index]: option for index, option in enumerate(options)},
-        "mine": None if mine is None else LETTERS[mine],
     }
 
 
