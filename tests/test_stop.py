@@ -65,7 +65,11 @@ VARIANTS: list[Callable[[str], str]] = [
     lambda word: word.lower() + "!!",
     lambda word: f"\u00a0{word}\u00a0",
     lambda word: f"\u200f{word}\u200b",
+]
+# No words of the carrier's: only we obey them, so we confirm.
+ODD_VARIANTS: list[Callable[[str], str]] = [
     lambda word: f'"{word}"',
+    lambda word: f"({word})",
     lambda word: "".join(chr(ord(letter) + 0xFEE0) for letter in word),  # full width
 ]
 
@@ -81,6 +85,10 @@ def test_the_eight_words_in_every_writing(small_world: World, line: str, word: s
         assert stopped_by(small_world, line) == ("carrier" if line == SMS else "word")
         text(small_world, "START", line)
         assert stopped_by(small_world, line) is None
+    for write in ODD_VARIANTS:
+        assert text(small_world, write(word), line).texts == [STOPPED], write(word)
+        assert stopped_by(small_world, line) == "word"
+        text(small_world, "START", line)
 
 
 @pytest.mark.parametrize("line", [SMS, SHORT_CODE, WHATSAPP])

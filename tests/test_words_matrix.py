@@ -29,6 +29,7 @@ FOLLOWS = {
     "written": "7 Rally today? / Park / School",
     "number": "1",
     "said": "hindi",
+    "text": "see you on Sunday",
 }
 LINES = {"sms": "+15550001111", "whatsapp": "whatsapp:+15550003333", "shared": "+15550002222"}
 

@@ -28,6 +28,7 @@ from models import Collective, CollectiveLine, Phone
 
 START_WORDS = frozenset({"start", "unstop"})
 HELP_WORDS = frozenset({"help", "info"})
+_INVISIBLE = " \t\n\r\u00a0\u200b\u200c\u200d\u200e\u200f\u2060\ufeff"
 A_DAY = timedelta(hours=24)
 # These flows concern one membership; a member of several collectives on this number is asked which.
 CONCERN_ONE = frozenset({"leave", "check_in", "note", "status", "notes", "close", "reply", "send", "alert", "new_poll", "ok", "hold_it"})
@@ -77,7 +78,7 @@ def _ways_out_and_back(turn: Turn, message: InboundMessage, text: str, folded: s
     told, carrier = message.opt_out_type, turn.line.carrier_answers_stop
     if told == "STOP" or folded in TWILIO_STOP:
         # In quotes or wide letters it is no word of the carrier's: then only we obey, and we say so.
-        plain = text.rstrip(" .!?,;:…।").casefold()
+        plain = text.strip(_INVISIBLE).rstrip(_INVISIBLE + ".!?,;:…।").casefold()
         by_carrier = told == "STOP" or (carrier and plain in TWILIO_STOP)
         return _flow(turn, "stop", {"by": "carrier" if by_carrier else "word"}, "STOP", silent=by_carrier)
     if told == "START" or folded in START_WORDS:
