@@ -12,7 +12,7 @@ from .check_in import check_in
 from .join import join
 from .leaving import back, forget, leave, pause, start, stop, stop_asked, wrong
 from .notes import care_words, note, notes, off, on, reply, sos
-from .organizing import alert, hold_it, in_english, in_hindi, in_latin_hindi, in_spanish, new_poll, ok, send
+from .organizing import alert, hold_it, in_language, new_poll, ok, send
 from .poll import close, poll, polls
 from .which import which_group, which_question
 
@@ -33,10 +33,10 @@ WORDS = (
     Word("OK", "ok", (), always=True, who="organizer", takes="number", alone=False),
     Word("REPLY", "reply", ("responder", "jawab"), always=True, who="organizer or supporter", takes="written"),
     Word("HOLD", "hold_it", ("detener", "roko"), always=True, who="organizer", takes="number"),
-    Word("HI", "in_hindi", (), who="organizer with a draft", takes="written", alone=False, capitals=True),
-    Word("HILATN", "in_latin_hindi", ("hi-latn",), who="organizer with a draft", takes="written", alone=False, capitals=True),
-    Word("ES", "in_spanish", (), who="organizer with a draft", takes="written", alone=False, capitals=True),
-    Word("EN", "in_english", (), who="organizer with a draft", takes="written", alone=False, capitals=True),
+    *(
+        Word(code, "in_language", also, who="organizer with a draft", takes="written", alone=False, capitals=True, gives={"language": language})
+        for code, also, language in (("HI", (), "hi"), ("HILATN", ("hi-latn",), "hi-Latn"), ("ES", (), "es"), ("EN", (), "en"))
+    ),
     Word("NOTE", "note", ("nota", "sandesh", "संदेश"), takes="text", alone=False),
     Word("STATUS", "status", ("estado", "haal"), who="organizer"),
     Word("NOTES", "notes", ("notas",), who="organizer"),
@@ -68,10 +68,7 @@ FLOWS = {
         FlowEntry(send, "an organizer writes a notice", example=_WRITTEN),
         FlowEntry(alert, "an organizer calls to an action", example=_WRITTEN),
         FlowEntry(new_poll, "an organizer asks a vote", example={"written": "Where do we meet? / Park / School"}),
-        FlowEntry(in_hindi, "the draft in Hindi", example=_WRITTEN),
-        FlowEntry(in_latin_hindi, "the draft in Hindi, Latin letters", example=_WRITTEN),
-        FlowEntry(in_spanish, "the draft in Spanish", example=_WRITTEN),
-        FlowEntry(in_english, "the draft in English", example=_WRITTEN),
+        FlowEntry(in_language, "the draft in another language", example={"language": "hi", **_WRITTEN}),
         FlowEntry(ok, "another organizer agrees", example={"number": "47"}),
         FlowEntry(hold_it, "any organizer holds what is unsent"),
         FlowEntry(notes, "what members wrote"),

@@ -57,27 +57,9 @@ def new_poll(written: str = "") -> Flow:
     yield from preview(draft)
 
 
-def in_hindi(written: str) -> Flow:
-    """HI and the draft's words in Hindi."""
-    draft = yield Do("draft", add_language, {"language": "hi", "text": written})
-    yield from preview(draft)
-
-
-def in_latin_hindi(written: str) -> Flow:
-    """HILATN and the draft's words in Hindi, in Latin letters."""
-    draft = yield Do("draft", add_language, {"language": "hi-Latn", "text": written})
-    yield from preview(draft)
-
-
-def in_spanish(written: str) -> Flow:
-    """ES and the draft's words in Spanish."""
-    draft = yield Do("draft", add_language, {"language": "es", "text": written})
-    yield from preview(draft)
-
-
-def in_english(written: str) -> Flow:
-    """EN and the draft's words in English."""
-    draft = yield Do("draft", add_language, {"language": "en", "text": written})
+def in_language(language: str, written: str) -> Flow:
+    """HI, HILATN, ES or EN and the draft's words in that language: each member reads her own."""
+    draft = yield Do("draft", add_language, {"language": language, "text": written})
     yield from preview(draft)
 
 

@@ -30,7 +30,7 @@ LONGER = {
     ("join", "hi"): 3,  # the consent, with all that CTIA wants in it
     **{
         (flow, language): 3 if language == "hi" else 2
-        for flow in ("send", "alert", "new_poll", "in_hindi", "in_latin_hindi", "in_spanish", "in_english")
+        for flow in ("send", "alert", "new_poll", "in_language")
         for language in LANGUAGES
     },
     **{("menu", language): 4 if language == "hi" else 2 for language in LANGUAGES},
@@ -146,6 +146,7 @@ def test_every_word_starts_a_flow_that_takes_what_it_gives() -> None:
         entry = FLOWS[word.flow]
         parameters = entry.function.__code__.co_varnames[: entry.function.__code__.co_argcount]
         assert word.takes is None or word.takes in parameters, f"{word.name} gives {word.takes!r}, {word.flow} takes {parameters}"
+        assert set(word.gives) <= set(parameters)
         needed = len(parameters) - len(entry.function.__defaults__ or ())
         assert not (word.alone and needed), f"{word.name} may stand alone, but {word.flow} needs {parameters[:needed]}"
 

@@ -301,6 +301,7 @@ class Word:
     who: str = "member"
     takes: str | None = None
     alone: bool = True  # whether the bare word works too
+    gives: Mapping[str, str] = field(default_factory=dict)  # arguments that the word itself stands for: HI is the language hi
     capitals: bool = False  # only in capitals: "HI आज…" is Hindi words for the draft, "hi everyone" is a greeting
 
     def all_spellings(self) -> Iterable[str]:

@@ -25,7 +25,8 @@ class Match:
 
     @property
     def arguments(self) -> dict[str, str]:
-        return {self.word.takes: self.rest} if self.word.takes and self.rest is not None else {}
+        said = {self.word.takes: self.rest} if self.word.takes and self.rest is not None else {}
+        return dict(self.word.gives) | said
 
 
 class WordTable:

@@ -1,5 +1,6 @@
 """All that a flow may do: every function a Do may name."""
 
+from .approving import approve_by_other, hold, send_with_code
 from .belonging import (
     detach_phone,
     join_as_someone_else,
@@ -25,9 +26,9 @@ from .care import (
     tell_supporters,
 )
 from .coming import keep_rsvp, read_alert, read_headcount
+from .drafting import add_language, draft_alert, draft_notice, draft_poll, has_draft
 from .forgetting import forget_person
 from .looking import hand_over, read_about, read_asked, read_belongings, read_me, read_roles
-from .organizing import add_language, approve_by_other, draft_alert, draft_notice, draft_poll, has_draft, hold, send_with_code
 from .votes import cast_ballot, close_poll_now, read_open_polls, read_poll
 
 __all__ = [

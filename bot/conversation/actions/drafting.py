@@ -1,4 +1,4 @@
-"""Organizers write from a phone: draft, preview, approve, hold. A sender can be forged, so nothing leaves on one text alone."""
+"""Organizers write from a phone: drafts, their preview, and the page that asks another organizer to read and agree."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
-import pyotp
 import sqlalchemy as sa
 
 from bot.conversation.actions.acting import action
@@ -14,19 +13,16 @@ from bot.conversation.actions.reaching import those_with_role, write_to
 from bot.conversation.turn import Turn
 from bot.delivery.broadcasts import (
     add_text,
-    approve_broadcast,
     draft_broadcast,
-    hold_broadcast,
     preview_broadcast,
     read_texts,
     refuse_reason,
-    release_broadcast,
     take_number,
 )
 from bot.languages import count_words, fold, words
 from bot.languages.stop_phrases import STOP_WORDS
-from models import Alert, Audit, Broadcast, Membership, Person, Poll, SecondFactor
-from models.broadcasts import DONE, DRAFT, HELD, SCHEDULED, SENDING, STOPPED
+from models import Alert, Audit, Broadcast, Poll
+from models.broadcasts import DRAFT
 
 # A draft is meant for now: after this time its words may be about a rally that is over.
 DRAFT_LASTS = timedelta(hours=12)
@@ -35,7 +31,6 @@ ALERT_LASTS = timedelta(hours=24)
 LONGEST_DRAFT = 450
 START = 30
 MOST_OPTIONS = 8
-WRONG_CODES, LOCKED_FOR = 5, timedelta(minutes=15)
 
 _PREVIEWS: tuple[dict[str, Any], ...] = (
     {"number": 47, "people": "214 people", "segments": 1, "fallback": "", "held": 0, "refused": None},
@@ -87,11 +82,11 @@ def _drafted(turn: Turn, broadcast: Broadcast, body: str) -> dict[str, Any]:
     preview = _preview(turn, broadcast)
     if preview["refused"] is None:
         _ask_others(turn, broadcast, body)
-    _audit(turn, f"{broadcast.kind} drafted", broadcast)
+    audit(turn, f"{broadcast.kind} drafted", broadcast)
     return preview
 
 
-def _audit(turn: Turn, act: str, broadcast: Broadcast) -> None:
+def audit(turn: Turn, act: str, broadcast: Broadcast) -> None:
     """Every power leaves a trace: who did what, never its words."""
     here = turn.with_role("organizer")
     turn.session.add(
@@ -217,145 +212,6 @@ def add_language(turn: Turn, language: str, text: str) -> dict[str, Any]:
     add_text(turn.session, draft, language, body, options)
     # Which draft these words were added to: the last one she wrote may have been refused.
     return _drafted(turn, draft, text.strip()) | {"start": first if len(first) <= START else first[:START] + "..."}
-
-
-@action(
-    outcomes=[
-        {"sent": True, "number": 47, "why": ""},
-        *(
-            {"sent": False, "number": 47, "why": why}
-            for why in ("no_draft", "no_code", "no_factor", "wrong_code", "locked", "refused", "held")
-        ),
-    ]
-)
-def send_with_code(turn: Turn, code: str | None) -> dict[str, Any]:
-    """SEND 123456: the newest own draft leaves, if the one-time code is right. Each code works once; five wrong ones lock it."""
-    here = turn.with_role("organizer")
-    draft = newest_draft(turn)
-    if draft is None:
-        return {"sent": False, "number": 0, "why": "no_draft"}
-    refusal = {"sent": False, "number": draft.number}
-    if draft.holder_id is not None:
-        return refusal | {"why": "held"}
-    factor = turn.session.get(SecondFactor, here.membership_id, with_for_update=True)
-    if factor is None:
-        return refusal | {"why": "no_factor"}
-    if not code:
-        return refusal | {"why": "no_code"}
-    if factor.locked_until is not None and factor.locked_until > turn.now:
-        return refusal | {"why": "locked"}
-    step = _matching_step(factor.secret, code, int(turn.now.timestamp()))
-    if step is None or step <= factor.last_step:
-        factor.wrong_tries += 1
-        if factor.wrong_tries >= WRONG_CODES:
-            factor.wrong_tries, factor.locked_until = 0, turn.now + LOCKED_FOR
-        return refusal | {"why": "wrong_code"}
-    factor.last_step, factor.wrong_tries, factor.locked_until = step, 0, None
-    if refuse_reason(turn.session, turn.now, draft) is not None:
-        return refusal | {"why": "refused"}
-    return _approve(turn, draft, how="code")
-
-
-def _matching_step(secret: str, code: str, now: int) -> int | None:
-    """The 30-second step whose code this is, the one before and after allowed for slow texts and slow clocks (RFC 6238, 5.2)."""
-    totp = pyotp.TOTP(secret)
-    return next(
-        (step for step in (now // 30 + drift for drift in (0, -1, 1)) if pyotp.utils.strings_equal(totp.generate_otp(step), code)), None
-    )
-
-
-def _approve(turn: Turn, draft: Broadcast, how: str) -> dict[str, Any]:
-    here = turn.with_role("organizer")
-    if not approve_broadcast(turn.session, turn.now, draft, how=how, approver_id=here.membership_id):
-        return {"sent": False, "number": draft.number, "why": "gone"}
-    draft.holder_id = None
-    _audit(turn, f"approved by {how}", draft)
-    turn.rings = True
-    return {"sent": True, "number": draft.number, "why": ""}
-
-
-@action(
-    outcomes=[
-        {"sent": True, "number": 47, "why": ""},
-        *({"sent": False, "number": 47, "why": why} for why in ("own", "gone", "refused", "holder")),
-    ]
-)
-def approve_by_other(turn: Turn, number: str) -> dict[str, Any]:
-    """OK 47: another organizer's word lets a draft leave, or releases what somebody else held."""
-    broadcast = _by_number(turn, number)
-    if (
-        broadcast is None
-        or broadcast.state not in (DRAFT, HELD)
-        or (broadcast.state == DRAFT and broadcast.created_at <= turn.now - DRAFT_LASTS)
-    ):
-        return {"sent": False, "number": _digits(number), "why": "gone"}
-    # By phone, not by name: whoever forges one sender must not undo what a second one did, before or after it left.
-    if _same_phone(turn, broadcast.author_id):
-        return {"sent": False, "number": broadcast.number, "why": "own"}
-    if _same_phone(turn, broadcast.holder_id):
-        return {"sent": False, "number": broadcast.number, "why": "holder"}
-    if refuse_reason(turn.session, turn.now, broadcast) is not None:
-        return {"sent": False, "number": broadcast.number, "why": "refused"}
-    if broadcast.state == HELD:
-        if not release_broadcast(turn.session, turn.now, broadcast):
-            return {"sent": False, "number": broadcast.number, "why": "gone"}
-        broadcast.holder_id = None
-        _audit(turn, "released", broadcast)
-        turn.rings = True
-        return {"sent": True, "number": broadcast.number, "why": ""}
-    return _approve(turn, broadcast, how="organizer")
-
-
-def _same_phone(turn: Turn, membership_id: int | None) -> bool:
-    """Two organizers on one phone are one hand: the second factor must come from another phone."""
-    if membership_id is None:
-        return False
-    return (
-        turn.session.scalar(
-            sa.select(Person.phone_id).join(Membership, Membership.person_id == Person.id).where(Membership.id == membership_id)
-        )
-        == turn.phone_id
-    )
-
-
-@action(outcomes=[{"held": True, "number": 47}, {"held": False, "number": 47}])
-def hold(turn: Turn, number: str | None = None) -> dict[str, Any]:
-    """HOLD 47: any one organizer may hold what is unsent; releasing it takes another."""
-    here = turn.with_role("organizer")
-    broadcast = _by_number(turn, number) if number and _digits(number) else _newest_unsent(turn)
-    if broadcast is None or broadcast.state in (DONE, STOPPED):
-        return {"held": False, "number": _digits(number or "")}
-    if broadcast.holder_id is None:
-        # A held draft stays a draft: it leaves when somebody who is neither its author nor its holder says OK.
-        if broadcast.state != DRAFT and not hold_broadcast(turn.session, turn.now, broadcast):
-            return {"held": False, "number": broadcast.number}
-        broadcast.holder_id = here.membership_id
-        _audit(turn, "held", broadcast)
-    return {"held": True, "number": broadcast.number}
-
-
-def _newest_unsent(turn: Turn) -> Broadcast | None:
-    """What a bare HOLD means: what is leaving or about to, else the newest fresh draft."""
-    mine = sa.select(Broadcast).where(Broadcast.collective_id == turn.member().collective_id)
-    leaving = mine.where(Broadcast.state.in_((SCHEDULED, SENDING)))
-    drafts = mine.where(Broadcast.state == DRAFT, Broadcast.created_at > turn.now - DRAFT_LASTS)
-    for choice in (leaving, drafts):
-        found = turn.session.scalars(choice.order_by(Broadcast.id.desc()).limit(1).with_for_update(key_share=True)).first()
-        if found is not None:
-            return found
-    return None
-
-
-def _by_number(turn: Turn, number: str) -> Broadcast | None:
-    return turn.session.scalars(
-        sa.select(Broadcast)
-        .where(Broadcast.collective_id == turn.member().collective_id, Broadcast.number == _digits(number))
-        .with_for_update(key_share=True)
-    ).one_or_none()
-
-
-def _digits(text: str) -> int:
-    return int("".join(character for character in text if character.isdecimal())[:9] or 0)
 
 
 @action(outcomes=[True, False], reads=True)

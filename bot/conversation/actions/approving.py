@@ -1,0 +1,157 @@
+"""Organizers let a draft go, or hold it. A sender can be forged, so nothing leaves on one text alone."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+import pyotp
+import sqlalchemy as sa
+
+from bot.conversation.actions.acting import action
+from bot.conversation.actions.drafting import DRAFT_LASTS, audit, newest_draft
+from bot.conversation.turn import Turn
+from bot.delivery.broadcasts import approve_broadcast, hold_broadcast, refuse_reason, release_broadcast
+from models import Broadcast, Membership, Person, SecondFactor
+from models.broadcasts import DONE, DRAFT, HELD, SCHEDULED, SENDING, STOPPED
+
+WRONG_CODES, LOCKED_FOR = 5, timedelta(minutes=15)
+
+
+@action(
+    outcomes=[
+        {"sent": True, "number": 47, "why": ""},
+        *(
+            {"sent": False, "number": 47, "why": why}
+            for why in ("no_draft", "no_code", "no_factor", "wrong_code", "locked", "refused", "held")
+        ),
+    ]
+)
+def send_with_code(turn: Turn, code: str | None) -> dict[str, Any]:
+    """SEND 123456: the newest own draft leaves, if the one-time code is right. Each code works once; five wrong ones lock it."""
+    here = turn.with_role("organizer")
+    draft = newest_draft(turn)
+    if draft is None:
+        return {"sent": False, "number": 0, "why": "no_draft"}
+    refusal = {"sent": False, "number": draft.number}
+    if draft.holder_id is not None:
+        return refusal | {"why": "held"}
+    factor = turn.session.get(SecondFactor, here.membership_id, with_for_update=True)
+    if factor is None:
+        return refusal | {"why": "no_factor"}
+    if not code:
+        return refusal | {"why": "no_code"}
+    if factor.locked_until is not None and factor.locked_until > turn.now:
+        return refusal | {"why": "locked"}
+    step = _matching_step(factor.secret, code, int(turn.now.timestamp()))
+    if step is None or step <= factor.last_step:
+        factor.wrong_tries += 1
+        if factor.wrong_tries >= WRONG_CODES:
+            factor.wrong_tries, factor.locked_until = 0, turn.now + LOCKED_FOR
+        return refusal | {"why": "wrong_code"}
+    factor.last_step, factor.wrong_tries, factor.locked_until = step, 0, None
+    if refuse_reason(turn.session, turn.now, draft) is not None:
+        return refusal | {"why": "refused"}
+    return _approve(turn, draft, how="code")
+
+
+def _matching_step(secret: str, code: str, now: int) -> int | None:
+    """The 30-second step whose code this is, the one before and after allowed for slow texts and slow clocks (RFC 6238, 5.2)."""
+    totp = pyotp.TOTP(secret)
+    return next(
+        (step for step in (now // 30 + drift for drift in (0, -1, 1)) if pyotp.utils.strings_equal(totp.generate_otp(step), code)), None
+    )
+
+
+def _approve(turn: Turn, draft: Broadcast, how: str) -> dict[str, Any]:
+    here = turn.with_role("organizer")
+    if not approve_broadcast(turn.session, turn.now, draft, how=how, approver_id=here.membership_id):
+        return {"sent": False, "number": draft.number, "why": "gone"}
+    draft.holder_id = None
+    audit(turn, f"approved by {how}", draft)
+    turn.rings = True
+    return {"sent": True, "number": draft.number, "why": ""}
+
+
+@action(
+    outcomes=[
+        {"sent": True, "number": 47, "why": ""},
+        *({"sent": False, "number": 47, "why": why} for why in ("own", "gone", "refused", "holder")),
+    ]
+)
+def approve_by_other(turn: Turn, number: str) -> dict[str, Any]:
+    """OK 47: another organizer's word lets a draft leave, or releases what somebody else held."""
+    broadcast = _by_number(turn, number)
+    if (
+        broadcast is None
+        or broadcast.state not in (DRAFT, HELD)
+        or (broadcast.state == DRAFT and broadcast.created_at <= turn.now - DRAFT_LASTS)
+    ):
+        return {"sent": False, "number": _digits(number), "why": "gone"}
+    # By phone, not by name: whoever forges one sender must not undo what a second one did, before or after it left.
+    if _same_phone(turn, broadcast.author_id):
+        return {"sent": False, "number": broadcast.number, "why": "own"}
+    if _same_phone(turn, broadcast.holder_id):
+        return {"sent": False, "number": broadcast.number, "why": "holder"}
+    if refuse_reason(turn.session, turn.now, broadcast) is not None:
+        return {"sent": False, "number": broadcast.number, "why": "refused"}
+    if broadcast.state == HELD:
+        if not release_broadcast(turn.session, turn.now, broadcast):
+            return {"sent": False, "number": broadcast.number, "why": "gone"}
+        broadcast.holder_id = None
+        audit(turn, "released", broadcast)
+        turn.rings = True
+        return {"sent": True, "number": broadcast.number, "why": ""}
+    return _approve(turn, broadcast, how="organizer")
+
+
+def _same_phone(turn: Turn, membership_id: int | None) -> bool:
+    """Two organizers on one phone are one hand: the second factor must come from another phone."""
+    if membership_id is None:
+        return False
+    return (
+        turn.session.scalar(
+            sa.select(Person.phone_id).join(Membership, Membership.person_id == Person.id).where(Membership.id == membership_id)
+        )
+        == turn.phone_id
+    )
+
+
+@action(outcomes=[{"held": True, "number": 47}, {"held": False, "number": 47}])
+def hold(turn: Turn, number: str | None = None) -> dict[str, Any]:
+    """HOLD 47: any one organizer may hold what is unsent; releasing it takes another."""
+    here = turn.with_role("organizer")
+    broadcast = _by_number(turn, number) if number and _digits(number) else _newest_unsent(turn)
+    if broadcast is None or broadcast.state in (DONE, STOPPED):
+        return {"held": False, "number": _digits(number or "")}
+    if broadcast.holder_id is None:
+        # A held draft stays a draft: it leaves when somebody who is neither its author nor its holder says OK.
+        if broadcast.state != DRAFT and not hold_broadcast(turn.session, turn.now, broadcast):
+            return {"held": False, "number": broadcast.number}
+        broadcast.holder_id = here.membership_id
+        audit(turn, "held", broadcast)
+    return {"held": True, "number": broadcast.number}
+
+
+def _newest_unsent(turn: Turn) -> Broadcast | None:
+    """What a bare HOLD means: what is leaving or about to, else the newest fresh draft."""
+    mine = sa.select(Broadcast).where(Broadcast.collective_id == turn.member().collective_id)
+    leaving = mine.where(Broadcast.state.in_((SCHEDULED, SENDING)))
+    drafts = mine.where(Broadcast.state == DRAFT, Broadcast.created_at > turn.now - DRAFT_LASTS)
+    for choice in (leaving, drafts):
+        found = turn.session.scalars(choice.order_by(Broadcast.id.desc()).limit(1).with_for_update(key_share=True)).first()
+        if found is not None:
+            return found
+    return None
+
+
+def _by_number(turn: Turn, number: str) -> Broadcast | None:
+    return turn.session.scalars(
+        sa.select(Broadcast)
+        .where(Broadcast.collective_id == turn.member().collective_id, Broadcast.number == _digits(number))
+        .with_for_update(key_share=True)
+    ).one_or_none()
+
+
+def _digits(text: str) -> int:
+    return int("".join(character for character in text if character.isdecimal())[:9] or 0)
