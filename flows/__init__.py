@@ -34,8 +34,8 @@ WORDS = (
     Word("REPLY", "reply", ("responder", "jawab"), always=True, who="organizer or supporter", takes="written"),
     Word("HOLD", "hold_it", ("detener", "roko"), always=True, who="organizer", takes="number"),
     *(
-        Word(code, "in_language", also, who="organizer with a draft", takes="written", alone=False, capitals=True, gives={"language": language})
-        for code, also, language in (("HI", (), "hi"), ("HILATN", ("hi-latn",), "hi-Latn"), ("ES", (), "es"), ("EN", (), "en"))
+        Word(code, "in_language", also, who="organizer with a draft", takes="written", alone=False, capitals=True, gives={"language": name})
+        for code, also, name in (("HI", (), "hi"), ("HILATN", ("hi-latn",), "hi-Latn"), ("ES", (), "es"), ("EN", (), "en"))
     ),
     Word("NOTE", "note", ("nota", "sandesh", "संदेश"), takes="text", alone=False),
     Word("STATUS", "status", ("estado", "haal"), who="organizer"),
