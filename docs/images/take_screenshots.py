@@ -74,8 +74,8 @@ class Walk:
         self.says(ASHA, "ALERT Rally today 5pm, Gandhi Chowk. Bring water.")
         self.says(ASHA, "HI रैली आज शाम 5 बजे, गांधी चौक। पानी लाएँ।")
         self.says(ASHA, "ES Marcha hoy 5pm, Gandhi Chowk. Traiga agua.")
-        self.reads(MIGUEL, "Marcha hoy")
-        number = self.reads(MIGUEL, r"OK (\d+)")[1]
+        # Each change took a new number: the page with the last words has the one that counts.
+        number = self.reads(MIGUEL, r"(?s)Marcha hoy.*OK (\d+)")[1]
         self.says(MIGUEL, f"OK {number}")
 
     def answer_it(self) -> None:
