@@ -18,6 +18,7 @@ from bot.conversation.engine import (
     advance,
     every_conversation,
     first_question,
+    waiting_question,
 )
 from bot.conversation.steps import SILENCE, Choice, Day, Do, Flow, FreeText, Hearing, Number, OwnWords, Say, Scale, YesNo
 
@@ -240,6 +241,24 @@ def test_a_broadcast_question_is_looked_at_without_acting() -> None:
     assert question.render("en") == "Rally?"
     with pytest.raises(ActedTooEarly, match="'count' before its first question"):
         first_question(acts_first, {}, lambda step: step.action())
+
+
+def test_looking_at_the_open_question_performs_nothing() -> None:
+    """A deploy may put an effect before the question she waits at; it must happen once, when she answers."""
+
+    def before() -> Flow:
+        yield FreeText("name", "Your name?", optional=True)
+
+    def after() -> Flow:
+        yield Do("count", number_given)
+        yield FreeText("name", "Your name?", optional=True)
+
+    talk = Talk(before)
+    question = waiting_question(before, talk.session)
+    assert question is not None
+    assert question.name == "name"
+    assert waiting_question(after, talk.session) is None
+    assert talk.session.done == {}
 
 
 def test_every_conversation_walks_each_answer_and_each_outcome() -> None:

@@ -186,6 +186,18 @@ def first_question(function: Callable[..., Flow], arguments: Mapping[str, Any], 
     return advance(function, Session(dict(arguments)), only_read, Hearing("en", datetime(1970, 1, 1, tzinfo=UTC))).waiting
 
 
+def waiting_question(function: Callable[..., Flow], session: Session) -> Question | None:
+    """The question that is open, found from the record alone: nothing is performed. None when an action not yet done stands before it."""
+
+    def perform_nothing(step: Do) -> Any:
+        raise _Undecided(step)
+
+    try:
+        return advance(function, session, perform_nothing, Hearing("en", datetime(1970, 1, 1, tzinfo=UTC))).waiting
+    except _Undecided:
+        return None
+
+
 Line = tuple[str, str]  # who ("bot" or "member"), what
 
 

@@ -17,7 +17,7 @@ from bot.conversation.engine import first_question
 from bot.conversation.steps import Choice, NotUnderstood, Question, Scale
 from bot.conversation.talk import acting, begin, hearing_of, on_the_floor
 from bot.conversation.turn import Turn
-from models import Conversation, Outbound, PeerRequest
+from models import CheckIn, Conversation, Outbound, PeerRequest
 
 # An asking message leaves flight after a day; its poll stays votable until it closes.
 IN_FLIGHT = timedelta(hours=24)
@@ -113,12 +113,19 @@ _UNANSWERED_CARE = sa.select(Conversation.id).where(
 _ASKED_FOR_A_PEER = sa.select(PeerRequest.id).where(
     PeerRequest.membership_id.in_(sa.bindparam("members", expanding=True)), PeerRequest.created_at > sa.bindparam("since")
 )
+_MOODS = sa.select(CheckIn.mood).where(
+    CheckIn.membership_id.in_(sa.bindparam("members", expanding=True)), CheckIn.at > sa.bindparam("since")
+)
+HARD_DAY = 2
 # How long words beside a wish for a peer are taken for care.
 CARE_LASTS = timedelta(days=7)
 
 
 def may_be_care(turn: Turn) -> bool:
-    """Whether what she writes now may be care: a question of care is open, unanswered within a day, or she asked for a peer this week."""
+    """Whether what she writes now may be care.
+
+    A question of care is open or was left unanswered within a day; she had a hard day; or she asked for a peer this week.
+    """
     private = [name for name, entry in turn.flows.items() if entry.private]
     open_question = on_the_floor(turn)
     if open_question is not None and open_question.flow in private:
@@ -130,6 +137,9 @@ def may_be_care(turn: Turn) -> bool:
     if connection.execute(_UNANSWERED_CARE, silent).first() is not None:
         return True
     members = [belonging.membership_id for belonging in turn.belongings]
+    moods = connection.execute(_MOODS, {"members": members, "since": turn.now - IN_FLIGHT}).scalars()
+    if any(mood <= HARD_DAY for mood in moods):
+        return True
     return connection.execute(_ASKED_FOR_A_PEER, {"members": members, "since": turn.now - CARE_LASTS}).first() is not None
 
 

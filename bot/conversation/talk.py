@@ -5,12 +5,13 @@ The newest open conversation of a person holds the floor. When it ends, the ques
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import datetime, timedelta
 from typing import Any
 
 import sqlalchemy as sa
 
-from bot.conversation.engine import Act, Heard, Outcome, Session, advance
+from bot.conversation.engine import Act, Heard, Outcome, Session, advance, waiting_question
 from bot.conversation.notes import keep_note
 from bot.conversation.steps import Do, FlowEntry, Hearing, NotUnderstood, Question, is_skip
 from bot.conversation.turn import Turn
@@ -106,17 +107,16 @@ def begin(
     return _spoken(turn, entry, outcome, hints=0 if outcome.hint is None else 1, resumes=text is None)
 
 
-def is_for_another(turn: Turn, conversation: Any, text: str, *, is_word: bool) -> bool:
+def is_for_another(turn: Turn, conversation: Any, text: str, is_word: Callable[[], bool]) -> bool:
     """Whether ``text`` leaves the open question alone: it may be ignored, and the text is a word of the table, or no answer to it."""
-    session = Session.from_json(conversation.session)
-    question = advance(turn.flows[conversation.flow].function, session, acting(turn), hearing_of(turn)).waiting
+    question = waiting_question(turn.flows[conversation.flow].function, Session.from_json(conversation.session))
     if question is None or not question.optional or is_skip(text):
         return False
     try:
         question.parse(text, hearing_of(turn))
     except NotUnderstood:
         return True
-    return is_word
+    return is_word()
 
 
 def answer(turn: Turn, conversation: Any, text: str) -> list[str]:
@@ -137,8 +137,9 @@ def _go_on(turn: Turn, conversation: Any, heard: Heard) -> list[str]:
         return outcome.render(turn.language)
     hints = conversation.hints + 1 if outcome.hint is not None else 0
     if outcome.waiting is None or hints >= MOST_HINTS:
-        # "silent": nobody answered; what she writes a little later may still belong to that question.
-        end(turn, conversation.id, "silent" if heard.text is None else "done")
+        # "silent": it ended without an answer; what she writes a little later may still belong to that question.
+        unanswered = heard.text is None or outcome.hint is not None or outcome.left
+        end(turn, conversation.id, "silent" if unanswered else "done")
     else:
         _keep(turn, conversation, session, outcome.waiting, hints)
     return _spoken(turn, entry, outcome, hints)

@@ -49,10 +49,6 @@ class Senders:
         self.outstanding -= len(results)
         return results
 
-    @property
-    def has_results(self) -> bool:
-        return bool(self._results)
-
     def close(self) -> None:
         """Let the threads go. A request that hangs is not waited for: its thread ends with it, or with the process."""
         for _ in self._threads:

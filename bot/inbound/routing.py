@@ -183,8 +183,7 @@ def _member(turn: Turn, table: WordTable, match: Match | None, text: str, folded
         return _word(turn, obeyed)
     if open_question is not None:
         known = open_question.flow in turn.flows
-        is_word = obeyed is not None or _opens_a_door(turn, folded)
-        if known and not talk.is_for_another(turn, open_question, text, is_word=is_word):
+        if known and not talk.is_for_another(turn, open_question, text, lambda: obeyed is not None or _opens_a_door(turn, folded)):
             return Route("answer", lambda: _handed_over(turn, table, talk.answer(turn, open_question, text)))
         # A question that may be ignored was ignored, or its flow is gone from this deploy: her words go on as if nothing were open.
         talk.end(turn, open_question.id)

@@ -36,11 +36,6 @@ _REASONS = {
 }
 
 
-def explain(reason: str) -> str:
-    """The plain sentence for a reason key of NumberRefused or MemberRefused."""
-    return _REASONS[reason]
-
-
 class NumberRefused(ValueError):
     """A text is not a phone number that messages could go to; ``reason`` is a key, ``str()`` a sentence without the number."""
 

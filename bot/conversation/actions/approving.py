@@ -76,7 +76,7 @@ def _approve(turn: Turn, draft: Broadcast, how: str) -> dict[str, Any]:
 @action(
     outcomes=[
         {"sent": True, "number": 47, "why": ""},
-        *({"sent": False, "number": 47, "why": why} for why in ("own", "gone", "refused", "holder")),
+        *({"sent": False, "number": 47, "why": why} for why in ("own", "gone", "refused", "holder", "held")),
     ]
 )
 def approve_by_other(turn: Turn, number: str) -> dict[str, Any]:
@@ -90,7 +90,7 @@ def approve_by_other(turn: Turn, number: str) -> dict[str, Any]:
         return {"sent": False, "number": _digits(number), "why": "gone"}
     # By phone, not by name: whoever forges one sender must not undo what a second one did, before or after it left.
     if _same_phone(turn, broadcast.author_id):
-        return {"sent": False, "number": broadcast.number, "why": "own"}
+        return {"sent": False, "number": broadcast.number, "why": "own" if broadcast.state == DRAFT else "held"}
     if _same_phone(turn, broadcast.holder_id):
         return {"sent": False, "number": broadcast.number, "why": "holder"}
     if refuse_reason(turn.session, turn.now, broadcast) is not None:
