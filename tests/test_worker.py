@@ -151,28 +151,30 @@ def test_killed_half_way_nothing_is_lost_and_nothing_goes_twice(running: World, 
     carrier.client.faults(latency_ms=50)
     running.line(LINE, mps=100.0)
     collective = running.collective(lines=[LINE])
-    add_many_members(running, collective, 150)
+    # Eight seconds of pace: however late this process sees that the sending began, it kills in the middle.
+    add_many_members(running, collective, 800)
     number = approve_only(running, collective)
     with worker_for(running) as worker:
-        wait_for(lambda: states(running, number).count("accepted") > 20, "the sending", 30.0)
+        wait_for(lambda: carrier.client.count() > 20, "the sending", 30.0)
         worker.kill()
     found = Counter(states(running, number))
     assert 0 < found["attempting"] <= MOST_IN_FLIGHT
+    assert found["queued"] + found["claimed"] > 0
     with running.store.read() as session:
         line = session.scalars(sa.select(Line)).one()
     assert 0 < line.lease_until - time.time() <= 15, "a successor waits for the lease at most so long"
     # Its 15 and 60 seconds pass.
-    change(running, Line, lease_until=1.0)
+    change(running, Line, lease_until=1.0, mps=500.0)
     with running.store.write() as session:
         session.execute(sa.text("UPDATE outbound SET lease_until = 1 WHERE lease_until IS NOT NULL"))
     swept = sweep(running.store)
     assert (swept.unknown, swept.is_waiting) == (found["attempting"], True)
-    pump_all(running, Gateway(running.deployment.settings))
+    pump_all(running, Gateway(running.deployment.settings), 60.0)
     after = Counter(states(running, number))
     assert set(after) <= {"accepted", "unknown"} and after["unknown"] == swept.unknown
     sent = Counter(entry["to"] for entry in carrier.client.ledger())
     assert sent.most_common(1)[0][1] == 1
-    assert after["accepted"] <= len(sent) <= 150
+    assert after["accepted"] <= len(sent) <= 800
 
 
 def test_redis_goes_and_comes_back(sqlite_url: str, carrier: RunningSimulator, tmp_path: Path) -> None:
