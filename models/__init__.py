@@ -6,9 +6,11 @@ from .clock import Clock
 from .collectives import Collective, CollectiveLine, Consent, Group, GroupMember, Line, Membership, Role, SealedKey, SecondFactor
 from .conversations import Audit, CheckIn, ClockJump, Conversation, PeerRequest, Timer
 from .messages import Inbound, Note, Outbound
+from .money import Price, Spending
 from .phones import Person, Phone, PhoneLine
 from .sealing import Keyring, SealBroken, decode_key
 from .store import DatabaseBusy, Store, sqlite_or_postgres_insert
+from .templates import Template
 
 __all__ = [
     "Alert",
@@ -39,12 +41,15 @@ __all__ = [
     "Phone",
     "PhoneLine",
     "Poll",
+    "Price",
     "Role",
     "Rsvp",
     "SealBroken",
     "SealedKey",
     "SecondFactor",
+    "Spending",
     "Store",
+    "Template",
     "Timer",
     "decode_key",
     "sqlite_or_postgres_insert",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime
 
+import sqlalchemy as sa
 from sqlalchemy import ForeignKey, Index, String
 from sqlalchemy.orm import Mapped, mapped_column
 
@@ -20,6 +21,7 @@ class Broadcast(Base):
     __table_args__ = (
         Index("uq_broadcasts_collective_number", "collective_id", "number", unique=True),
         Index("ix_broadcasts_state", "state"),
+        Index("uq_broadcasts_request_key", "request_key", unique=True),
     )
 
     id: Mapped[int] = mapped_column(BigId, primary_key=True)
@@ -34,6 +36,16 @@ class Broadcast(Base):
     approved_by: Mapped[str | None] = mapped_column(String(10))  # organizer | code | cli | clock
     # Who held it: releasing takes another.
     holder_id: Mapped[int | None] = mapped_column(BigId)
+    # organizer | line (wrongly set up) | filtered (carriers take it for spam) | cap (the month's money is spent); None: not held.
+    hold_reason: Mapped[str | None] = mapped_column(String(16))
+    hold_code: Mapped[int | None]
+    # The broadcast that this one corrects: what of it was unsent stopped, and whoever may have read it gets this one.
+    corrects_id: Mapped[int | None] = mapped_column(BigId, index=True)
+    # It may reach those who agreed to early texts before quiet hours end.
+    early: Mapped[bool] = mapped_column(default=False, server_default=sa.false())
+    # The form's key: a double click makes one broadcast.
+    request_key: Mapped[str | None] = mapped_column(String(64))
+    reported_at: Mapped[datetime | None] = mapped_column(Moment)
     poll_id: Mapped[int | None] = mapped_column(ForeignKey("polls.id", ondelete="CASCADE"))
     alert_id: Mapped[int | None] = mapped_column(ForeignKey("alerts.id", ondelete="CASCADE"))
     due_at: Mapped[datetime | None] = mapped_column(Moment)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from sqlalchemy import ForeignKey, Index, LargeBinary, String, UniqueConstraint
+import sqlalchemy as sa
+from sqlalchemy import BigInteger, ForeignKey, Index, LargeBinary, String, UniqueConstraint
 from sqlalchemy.orm import Mapped, mapped_column
 
 from .base import Base, BigId, Moment
@@ -30,6 +31,10 @@ class Collective(Base):
     quiet_from: Mapped[int | None]
     quiet_until: Mapped[int | None]
     next_number: Mapped[int] = mapped_column(default=1)
+    # What a month may cost, in millionths of the account's currency; None: no cap.
+    monthly_cap_micros: Mapped[int | None] = mapped_column(BigInteger)
+    # Seconds between the approval and the first message, in which any organizer may still call it back.
+    cool_down_seconds: Mapped[int] = mapped_column(default=20, server_default="20")
     created_at: Mapped[datetime] = mapped_column(Moment)
 
 
@@ -57,6 +62,10 @@ class Line(Base):
     # A configuration error (21606, 30034 ...) or the carrier's back-off holds the line until then; the code says why.
     held_until: Mapped[datetime | None] = mapped_column(Moment)
     held_code: Mapped[int | None]
+    # When a message on it was last known to be delivered: a line without such proof sends a canary first.
+    proven_at: Mapped[datetime | None] = mapped_column(Moment)
+    # Twilio's list of what came in on this line has been read up to here (back-fill after an outage).
+    read_through: Mapped[datetime | None] = mapped_column(Moment)
     created_at: Mapped[datetime] = mapped_column(Moment)
 
 
@@ -87,6 +96,10 @@ class Membership(Base):
     left_at: Mapped[datetime | None] = mapped_column(Moment)
     # Supporters only: ON lets pages reach her at night too; OFF works at once.
     on_duty: Mapped[bool] = mapped_column(default=False)
+    # She agreed to texts before quiet hours end, on the morning of an action.
+    early_texts: Mapped[bool] = mapped_column(default=False, server_default=sa.false())
+    # What WhatsApp can not deliver may come to her by SMS, which others can read more easily: only if she said so.
+    sms_fallback: Mapped[bool] = mapped_column(default=False, server_default=sa.false())
 
 
 class Role(Base):

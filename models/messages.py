@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from sqlalchemy import ForeignKey, Index, LargeBinary, SmallInteger, String, text
+import sqlalchemy as sa
+from sqlalchemy import BigInteger, ForeignKey, Index, LargeBinary, SmallInteger, String, text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from .base import Base, BigId, Moment
@@ -42,6 +43,8 @@ class Inbound(Base):
     # The TwiML given, so that a repeated webhook gets the same answer for ten minutes.
     answer: Mapped[str | None] = mapped_column(SealedText("inbound.answer"))
     received_at: Mapped[datetime] = mapped_column(Moment)
+    # Read from Twilio's list after an outage, and when the carrier had it; None: it came by webhook.
+    sent_at: Mapped[datetime | None] = mapped_column(Moment)
 
 
 class Outbound(Base):
@@ -75,6 +78,20 @@ class Outbound(Base):
             sqlite_where=text("asked_at IS NOT NULL"),
         ),
         Index("ix_outbound_phone_id", "phone_id"),
+        Index(
+            "ix_outbound_check",
+            "check_at",
+            postgresql_where=text("check_at IS NOT NULL"),
+            sqlite_where=text("check_at IS NOT NULL"),
+        ),
+        # What the carrier holds and has not sent on yet: a slow line must not queue more there than it can deliver in time.
+        Index(
+            "ix_outbound_at_carrier",
+            "line_id",
+            "accepted_at",
+            postgresql_where=text("state = 'accepted'"),
+            sqlite_where=text("state = 'accepted'"),
+        ),
         Index(
             "ix_outbound_about_membership_id",
             "about_membership_id",
@@ -115,6 +132,14 @@ class Outbound(Base):
     sid: Mapped[str | None] = mapped_column(String(34))
     error_code: Mapped[int | None]
     resent: Mapped[bool] = mapped_column(default=False)
+    # How often it stood in the way of a pump that died or broke over it; at five it is put aside (poison).
+    tries: Mapped[int] = mapped_column(SmallInteger, default=0, server_default="0")
+    # An unknown outcome is looked up in Twilio's list, after one minute and after ten; None: nothing more to look up.
+    check_at: Mapped[datetime | None] = mapped_column(Moment)
+    checks: Mapped[int] = mapped_column(SmallInteger, default=0, server_default="0")
+    # What it cost, in millionths: by our price table at the acceptance, then by Twilio's own price (``priced``).
+    cost_micros: Mapped[int | None] = mapped_column(BigInteger)
+    priced: Mapped[bool] = mapped_column(default=False, server_default=sa.false())
     # An asking message (a poll, a scale, an alert) is in flight from its acceptance until answered or 24 hours old.
     asks: Mapped[str | None] = mapped_column(String(16))  # the flow it opens
     asked_at: Mapped[datetime | None] = mapped_column(Moment)

@@ -43,6 +43,9 @@ class Person(Base):
     # None: never said, so the collective's language and zone hold.
     language: Mapped[str | None] = mapped_column(String(8))
     timezone: Mapped[str | None] = mapped_column(String(64))
+    # Her own quiet hours, local: they come on top of the collective's, and never take any of those away.
+    quiet_from: Mapped[int | None]
+    quiet_until: Mapped[int | None]
     created_at: Mapped[datetime] = mapped_column(Moment)
 
 
