@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import cache
 from typing import Any
 
 import sqlalchemy as sa
@@ -17,7 +18,8 @@ from bot.conversation.engine import first_question
 from bot.conversation.steps import Choice, NotUnderstood, Question, Scale
 from bot.conversation.talk import acting, begin, hearing_of, on_the_floor
 from bot.conversation.turn import Turn
-from models import CheckIn, Conversation, Outbound, PeerRequest
+from bot.delivery.lists import in_states
+from models import CheckIn, Conversation, Membership, Outbound, PeerRequest
 
 # An asking message leaves flight after a day; its poll stays votable until it closes.
 IN_FLIGHT = timedelta(hours=24)
@@ -104,21 +106,31 @@ def answer_candidate(turn: Turn, text: str, candidate: Candidate) -> list[str]:
     return begin(turn, turn.flows[candidate.flow], candidate.arguments, text=text, outbound_id=candidate.outbound_id)
 
 
-_UNANSWERED_CARE = sa.select(Conversation.id).where(
-    Conversation.person_id == sa.bindparam("person"),
-    Conversation.flow.in_(sa.bindparam("private", expanding=True)),
-    Conversation.state == "silent",
-    Conversation.last_heard_at > sa.bindparam("since"),
-)
-_ASKED_FOR_A_PEER = sa.select(PeerRequest.id).where(
-    PeerRequest.membership_id.in_(sa.bindparam("members", expanding=True)), PeerRequest.created_at > sa.bindparam("since")
-)
-_MOODS = sa.select(CheckIn.mood).where(
-    CheckIn.membership_id.in_(sa.bindparam("members", expanding=True)), CheckIn.at > sa.bindparam("since")
-)
 HARD_DAY = 2
 # How long words beside a wish for a peer are taken for care.
 CARE_LASTS = timedelta(days=7)
+
+_hers = sa.select(Membership.id).where(Membership.person_id == sa.bindparam("person"))
+_since = sa.bindparam("since", type_=CheckIn.__table__.c.at.type)
+_MOODS = sa.select(CheckIn.mood).where(CheckIn.membership_id.in_(_hers), CheckIn.at > _since)
+
+
+@cache
+def _signs_of_care(private: tuple[str, ...]) -> Any:
+    """One row for three signs, because every ordinary note pays for it: a question of care left unanswered within a day, a wish for a
+    peer this week; and whether she said within a day how she is (sealed, so it is read only then)."""
+    unanswered = sa.exists().where(
+        Conversation.person_id == sa.bindparam("person"),
+        in_states(Conversation.flow, *private),
+        Conversation.state == "silent",
+        Conversation.last_heard_at > _since,
+    )
+    wished = sa.exists().where(
+        PeerRequest.membership_id.in_(_hers),
+        PeerRequest.created_at > sa.bindparam("since_week", type_=PeerRequest.__table__.c.created_at.type),
+    )
+    told = sa.exists().where(CheckIn.membership_id.in_(_hers), CheckIn.at > _since)
+    return sa.select(sa.or_(unanswered, wished).label("is_care"), told.label("has_told"))
 
 
 def may_be_care(turn: Turn) -> bool:
@@ -126,21 +138,18 @@ def may_be_care(turn: Turn) -> bool:
 
     A question of care is open or was left unanswered within a day; she had a hard day; or she asked for a peer this week.
     """
-    private = [name for name, entry in turn.flows.items() if entry.private]
+    private = tuple(name for name, entry in turn.flows.items() if entry.private)
     open_question = on_the_floor(turn)
     if open_question is not None and open_question.flow in private:
         return True
     if any(row.asks in private and row.answered_at is None and row.asked_at > turn.now - IN_FLIGHT for row in _asked(turn)):
         return True
     connection = turn.session.connection()
-    silent = {"person": turn.person_id, "private": private, "since": turn.now - IN_FLIGHT}
-    if connection.execute(_UNANSWERED_CARE, silent).first() is not None:
-        return True
-    members = [belonging.membership_id for belonging in turn.belongings]
-    moods = connection.execute(_MOODS, {"members": members, "since": turn.now - IN_FLIGHT}).scalars()
-    if any(mood <= HARD_DAY for mood in moods):
-        return True
-    return connection.execute(_ASKED_FOR_A_PEER, {"members": members, "since": turn.now - CARE_LASTS}).first() is not None
+    since = {"person": turn.person_id, "since": turn.now - IN_FLIGHT}
+    signs = connection.execute(_signs_of_care(private), since | {"since_week": turn.now - CARE_LASTS}).one()
+    if signs.is_care or not signs.has_told:
+        return bool(signs.is_care)
+    return any(mood <= HARD_DAY for mood in connection.execute(_MOODS, since).scalars())
 
 
 def find_candidate(turn: Turn, outbound_id: int) -> Candidate | None:

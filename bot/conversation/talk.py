@@ -35,20 +35,15 @@ _open = (
         _table.c.hints,
         _table.c.session,
         _table.c.collective_id,
+        _table.c.line_id,
         _table.c.last_heard_at,
     )
     .where(
         _table.c.person_id == sa.bindparam("person"),
         _table.c.state == "open",
         _table.c.last_heard_at > sa.bindparam("since"),
-        # What one collective asked is never answered on the number of another.
-        sa.or_(
-            _table.c.collective_id.in_(sa.bindparam("mine", expanding=True)),
-            sa.and_(_table.c.collective_id.is_(None), _table.c.line_id == sa.bindparam("line")),
-        ),
     )
     .order_by(_table.c.id.desc())
-    .limit(1)
 )
 _begin = _table.insert().returning(_table.c.id)
 _change = _table.update().where(_table.c.id == sa.bindparam("this"))
@@ -66,8 +61,16 @@ def on_the_floor(turn: Turn, *, idle: bool = True) -> Any:
     if turn.person_id is None or turn.empty_floor_of == turn.person_id:
         return None
     since = turn.now - (IDLE if idle else 30 * IDLE)
-    mine = [belonging.collective_id for belonging in turn.belongings]
-    found = turn.session.connection().execute(_open, {"person": turn.person_id, "since": since, "mine": mine, "line": turn.line.id}).first()
+    mine = {belonging.collective_id for belonging in turn.belongings}
+    # What one collective asked is never answered on the number of another. (Chosen here: IN with a list is compiled anew every time.)
+    found = next(
+        (
+            row
+            for row in turn.session.connection().execute(_open, {"person": turn.person_id, "since": since})
+            if (row.line_id == turn.line.id if row.collective_id is None else row.collective_id in mine)
+        ),
+        None,
+    )
     if found is None and idle:
         turn.empty_floor_of = turn.person_id
     return found
@@ -79,10 +82,16 @@ def hearing_of(turn: Turn, *, digits: bool = True) -> Hearing:
 
 
 def acting(turn: Turn) -> Act:
-    """What performs a Do in this turn."""
+    """What performs a Do in this turn. What was read stays read until something is written: a question is looked at, then put."""
 
     def act(step: Do) -> Any:
-        return step.action(turn, **step.arguments)
+        if not getattr(step.action, "reads", False):
+            turn.read.clear()
+            return step.action(turn, **step.arguments)
+        key = f"{step.action.__name__} {sorted(step.arguments.items())!r} {turn.language}"
+        if key not in turn.read:
+            turn.read[key] = step.action(turn, **step.arguments)
+        return turn.read[key]
 
     return act
 

@@ -63,6 +63,8 @@ class Turn:
     # Whose floor was looked at and is empty (a person): it would be asked for twice a turn otherwise.
     empty_floor_of: int | None = None
     asked: Sequence[Any] | None = None
+    # What actions that only read gave in this turn (``talk.acting``).
+    read: dict[str, Any] = field(default_factory=dict)
 
     @property
     def local_now(self) -> datetime:

@@ -30,6 +30,7 @@ START_WORDS = frozenset({"start", "unstop"})
 HELP_WORDS = frozenset({"help", "info"})
 _INVISIBLE = " \t\n\r\u00a0\u200b\u200c\u200d\u200e\u200f\u2060\ufeff"
 A_DAY = timedelta(hours=24)
+LONGEST_WORD = 40  # of a collective: longer texts open no door, and are not looked up
 # These flows concern one membership; a member of several collectives on this number is asked which.
 CONCERN_ONE = frozenset({"leave", "check_in", "note", "status", "notes", "close", "reply", "send", "alert", "new_poll", "ok", "hold_it"})
 # After a STOP only these still act, because they protect her or bring her back.
@@ -49,7 +50,8 @@ def decide(turn: Turn, phone: PhoneFacts, message: InboundMessage, table: WordTa
     """The route of one message. ``opted_out_by``: who stopped this phone on this line (None: nobody)."""
     text = message.body.strip()[:LONGEST_READ]
     folded = fold(text)
-    ways_out = _ways_out_and_back(turn, message, text, folded, opted_out_by)
+    verdict = judge_stop(text)
+    ways_out = _ways_out_and_back(turn, message, text, folded, verdict, opted_out_by)
     if ways_out is not None:
         return ways_out
     match = table.match(text)
@@ -66,14 +68,16 @@ def decide(turn: Turn, phone: PhoneFacts, message: InboundMessage, table: WordTa
         )
     if not turn.belongings:
         return _stranger(turn, phone, match, text, folded)
-    return _member(turn, table, match, text, folded)
+    return _member(turn, table, match, text, folded, verdict)
 
 
 def _flow(turn: Turn, name: str, arguments: dict[str, Any] | None = None, handled_as: str | None = None, silent: bool = False) -> Route:
     return Route(handled_as or name, lambda: talk.begin(turn, turn.flows[name], arguments), silent)
 
 
-def _ways_out_and_back(turn: Turn, message: InboundMessage, text: str, folded: str, opted_out_by: str | None) -> Route | None:
+def _ways_out_and_back(
+    turn: Turn, message: InboundMessage, text: str, folded: str, verdict: str | None, opted_out_by: str | None
+) -> Route | None:
     """STOP, START and HELP as the carrier treats them. Where it answers itself, a second answer of ours would be one too many."""
     told, carrier = message.opt_out_type, turn.line.carrier_answers_stop
     if told == "STOP" or folded in TWILIO_STOP:
@@ -87,7 +91,7 @@ def _ways_out_and_back(turn: Turn, message: InboundMessage, text: str, folded: s
         return _flow(turn, "start", None, "START", silent=carrier)
     if told == "HELP" or folded in HELP_WORDS:
         return _flow(turn, "help_", None, "HELP", silent=told == "HELP")
-    if folded in OUR_STOP or judge_stop(text) == "stop":
+    if folded in OUR_STOP or verdict == "stop":
         return _flow(turn, "stop", {"by": "word"}, "STOP", silent=opted_out_by is not None)
     return None
 
@@ -171,10 +175,12 @@ _DOOR = (
 
 def _opens_a_door(turn: Turn, folded: str) -> bool:
     """Whether the whole text is the word of a collective on this line."""
-    return bool(folded) and turn.session.connection().execute(_DOOR, {"line": turn.line.id, "word": folded}).first() is not None
+    if not 0 < len(folded) <= LONGEST_WORD:
+        return False
+    return turn.session.connection().execute(_DOOR, {"line": turn.line.id, "word": folded}).first() is not None
 
 
-def _member(turn: Turn, table: WordTable, match: Match | None, text: str, folded: str) -> Route:
+def _member(turn: Turn, table: WordTable, match: Match | None, text: str, folded: str, verdict: str | None) -> Route:
     open_question = talk.on_the_floor(turn)
     if open_question is not None and open_question.collective_id is not None:
         turn.here = next((b for b in turn.belongings if b.collective_id == open_question.collective_id), turn.here)
@@ -197,7 +203,7 @@ def _member(turn: Turn, table: WordTable, match: Match | None, text: str, folded
     changed = floor.take_answer(turn, text, in_flight=False)
     if changed is not None:
         return Route("answer", lambda: changed)
-    if judge_stop(text) == "doubt":
+    if verdict == "doubt":
         return _flow(turn, "stop_asked", None, "stop?")
     if len(folded) <= 2 and folded.isalnum():
         # A late letter or digit: perhaps how she is, on a bad day. It says nothing to an organizer, and is not theirs to read.

@@ -29,12 +29,17 @@ _SIGNS = str.maketrans(
     | {"🤷": " maybe ", "🅰": "a", "🅱": "b", "🔟": " 10 "}
     | dict.fromkeys("🏻🏼🏽🏾🏿♀♂")
 )
+# The same for the texts that are nothing but ASCII, which most are.
+_ASCII = {number: " " for number in range(128) if not chr(number).isalnum()}
 _STRETCHED = re.compile(r"([a-z])\1{2,}")
 
 
 def split_words(text: str) -> list[str]:
     """The folded words of a text without punctuation, digits of any script as 0-9; apostrophes vanish inside a word ("don't" is "dont")."""
-    return "".join(map(_letter_or_space, fold(text).replace("'", "").translate(_SIGNS))).split()
+    folded = fold(text).replace("'", "")
+    if folded.isascii():
+        return folded.translate(_ASCII).split()
+    return "".join(map(_letter_or_space, folded.translate(_SIGNS))).split()
 
 
 def _letter_or_space(char: str) -> str:

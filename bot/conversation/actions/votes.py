@@ -6,6 +6,7 @@ from datetime import datetime
 from typing import Any
 
 import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
 from bot.conversation.actions.acting import action
@@ -15,7 +16,7 @@ from bot.delivery.wording import choose, render
 from bot.deployment import Deployment
 from bot.languages import count_words, words
 from bot.languages.days import say_day
-from models import Audit, Ballot, Broadcast, BroadcastText, Collective, Poll, sqlite_or_postgres_insert
+from models import Audit, Ballot, Broadcast, BroadcastText, Collective, Membership, Poll
 from models.broadcasts import DRAFT, HELD, STOPPED
 
 UNASKED = (DRAFT, STOPPED)
@@ -23,6 +24,34 @@ UNASKED = (DRAFT, STOPPED)
 UNTOLD = (*UNASKED, HELD)
 
 LETTERS = "ABCDEFGH"
+
+
+_p: Any = Poll.__table__
+_b: Any = Broadcast.__table__
+_t: Any = BroadcastText.__table__
+_v: Any = Ballot.__table__
+_of_the_broadcast = _b.join(_p, _p.c.id == _b.c.poll_id)
+_facts = (_p.c.id, _p.c.closes_at, _p.c.closed_at, _b.c.collective_id, _b.c.state)
+_POLL = sa.select(*_facts).select_from(_of_the_broadcast).where(_b.c.id == sa.bindparam("broadcast"))
+_TEXTS = sa.select(_t.c.language, _t.c.body, _t.c.options).where(_t.c.broadcast_id == sa.bindparam("broadcast"))
+_hers = sa.select(Membership.id).where(Membership.person_id == sa.bindparam("person"))
+_POLL_TO_VOTE_IN = (
+    sa.select(*_facts, _v.c.choice)
+    # A person is in a collective once, so at most one ballot of this poll is hers.
+    .select_from(_of_the_broadcast.outerjoin(_v, sa.and_(_v.c.poll_id == _p.c.id, _v.c.membership_id.in_(_hers))))
+    .where(_b.c.id == sa.bindparam("broadcast"))
+    # Shared with other votes, not with the close: what is counted here is in the result.
+    .with_for_update(read=True, of=_p)
+)
+
+
+def _cast_on(insert: Any) -> Any:
+    new = insert(_v)
+    values = {"choice": new.excluded.choice, "cast_at": new.excluded.cast_at}
+    return new.on_conflict_do_update(index_elements=["poll_id", "membership_id"], set_=values)
+
+
+_CAST = {"sqlite": _cast_on(sqlite.insert), "postgresql": _cast_on(postgresql.insert)}
 
 
 def words_for(session: Session, broadcast_id: int, language: str, fallback: str) -> BroadcastText:
@@ -43,17 +72,15 @@ def words_for(session: Session, broadcast_id: int, language: str, fallback: str)
 )
 def read_poll(turn: Turn, broadcast_id: int) -> dict[str, Any]:
     """A poll as the speaker reads it: its words, its options by letter; open: whether votes still count."""
-    row = turn.session.execute(
-        sa.select(Poll, Broadcast.collective_id, Broadcast.state)
-        .join(Broadcast, Broadcast.poll_id == Poll.id)
-        .where(Broadcast.id == broadcast_id)
-    ).first()
-    if row is None or not is_open(row.Poll, turn.now) or row.state in UNASKED:
+    connection = turn.session.connection()
+    row = connection.execute(_POLL, {"broadcast": broadcast_id}).first()
+    if row is None or not is_open(row, turn.now) or row.state in UNASKED:
         return {"open": False}
     here = next((b for b in turn.belongings if b.collective_id == row.collective_id), None)
     if here is None:
         return {"open": False}
-    text = words_for(turn.session, broadcast_id, turn.language, here.language)
+    texts = {text.language: text for text in connection.execute(_TEXTS, {"broadcast": broadcast_id})}
+    text = choose(turn.language, here.language, texts)[1]
     options = list(text.options or [])
     return {
         "open": True,
@@ -62,7 +89,8 @@ def read_poll(turn: Turn, broadcast_id: int) -> dict[str, Any]:
     }
 
 
-def is_open(poll: Poll, now: datetime) -> bool:
+def is_open(poll: Any, now: datetime) -> bool:
+    """Whether votes still count; ``poll`` has closes_at and closed_at."""
     return poll.closed_at is None and (poll.closes_at is None or poll.closes_at > now)
 
 
@@ -75,21 +103,16 @@ def is_open(poll: Poll, now: datetime) -> bool:
 )
 def cast_ballot(turn: Turn, broadcast_id: int, letter: str) -> dict[str, Any]:
     """Count the vote if the poll is still open at this moment. Gives counted, changed (it replaced another vote), closes (in words)."""
-    asked = turn.session.get_one(Broadcast, broadcast_id)
-    # Shared with other votes, not with the close: what is counted here is in the result.
-    poll = turn.session.get_one(Poll, asked.poll_id, with_for_update={"read": True}, populate_existing=True)
-    here = next((belonging for belonging in turn.belongings if belonging.collective_id == asked.collective_id), None)
-    if here is None or not is_open(poll, turn.now) or asked.state in UNASKED:
+    connection = turn.session.connection()
+    poll = connection.execute(_POLL_TO_VOTE_IN, {"broadcast": broadcast_id, "person": turn.person_id}).one()
+    here = next((belonging for belonging in turn.belongings if belonging.collective_id == poll.collective_id), None)
+    if here is None or not is_open(poll, turn.now) or poll.state in UNASKED:
         return {"counted": False}
     choice = LETTERS.index(letter)
-    key = {"poll_id": poll.id, "membership_id": here.membership_id}
-    before = turn.session.scalar(sa.select(Ballot.choice).filter_by(**key))
-    insert = sqlite_or_postgres_insert(turn.deployment.store, Ballot.__table__).values(**key, choice=choice, cast_at=turn.now)
-    turn.session.execute(
-        insert.on_conflict_do_update(index_elements=["poll_id", "membership_id"], set_={"choice": choice, "cast_at": turn.now})
-    )
+    ballot = {"poll_id": poll.id, "membership_id": here.membership_id, "choice": choice, "cast_at": turn.now}
+    connection.execute(_CAST[connection.dialect.name], ballot)
     closes = say_day(poll.closes_at.astimezone(turn.local_now.tzinfo), turn.language) if poll.closes_at else ""
-    return {"counted": True, "changed": before is not None and before != choice, "closes": closes}
+    return {"counted": True, "changed": poll.choice is not None and poll.choice != choice, "closes": closes}
 
 
 @action(
