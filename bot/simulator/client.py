@@ -114,6 +114,10 @@ class SimulatorClient:
         """Everything works again."""
         self._ask("DELETE", "faults")
 
+    def account(self, **switches: Any) -> dict[str, Any]:
+        """Put the account out of order (see bot/simulator/setup.py; also `webhooks` and `templates`). Returns all switches."""
+        return self._ask("POST", "account", switches) if switches else self._ask("GET", "account")
+
     def configure(
         self, lines: Iterable[str | Mapping[str, Any]] | None = None, phones: Iterable[str | Mapping[str, Any]] | None = None, **others: Any
     ) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from typing import Any
 from bot.simulator.inbound import deliver_text, read_text, read_times
 from bot.simulator.ledger import Message
 from bot.simulator.lines import number_of, read_phones
+from bot.simulator.products import describe_account, throw_switches
 from bot.simulator.wire import Answer, BadRequest, Request, answer_json
 from bot.simulator.world import World
 
@@ -91,6 +92,19 @@ def _set_blocked(world: World, request: Request) -> dict[str, Any]:
     return {"blocked": [list(pair) for pair in world.carrier.blocked()]}
 
 
+def _read_account(world: World, request: Request) -> dict[str, Any]:
+    return describe_account(world)
+
+
+def _set_account(world: World, request: Request) -> dict[str, Any]:
+    return throw_switches(world, request.json())
+
+
+def _clear_account(world: World, request: Request) -> dict[str, Any]:
+    world.setup.clear()
+    return describe_account(world)
+
+
 def _read_messages(world: World, request: Request) -> dict[str, Any]:
     phone = number_of(request.query().get("phone"))
     return {"messages": [message.bubble() for message in world.ledger.feed(phone)]}
@@ -123,6 +137,9 @@ HANDLERS: dict[tuple[str, str], Callable[[World, Request], dict[str, Any]]] = {
     ("GET", "faults"): _read_faults,
     ("POST", "faults"): _set_faults,
     ("DELETE", "faults"): _clear_faults,
+    ("GET", "account"): _read_account,
+    ("POST", "account"): _set_account,
+    ("DELETE", "account"): _clear_account,
     ("POST", "blocked"): _set_blocked,
     ("GET", "messages"): _read_messages,
     ("GET", "phones"): _read_phones,

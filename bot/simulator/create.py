@@ -103,8 +103,8 @@ def accept_message(world: World, form: Pairs, account: str, number: int, arrived
     )  # fmt: skip
     if sender is not None:
         _check_queue(sender, message)
-        if channel_of(to) == "whatsapp" and not content_sid and not world.window_is_open(phone, sender):
-            message.error_code, message.error_message = 63016, WINDOW_CLOSED
+        if channel_of(to) == "whatsapp" and not world.window_is_open(phone, sender):
+            _check_template(message, world.contents.get(content_sid))
         sender.segments_sent += message.segments
     return world.ledger.add(message)
 
@@ -154,6 +154,15 @@ def _fill_template(content: Mapping[str, Any] | None, variables: str) -> tuple[s
     body = PLACEHOLDER.sub(lambda found: str(values.get(found[1], found[0])), str(content.get("body", "")))
     buttons = tuple((str(button.get("title", "")), str(button.get("id", button.get("title", "")))) for button in content.get("buttons", ()))
     return body, buttons
+
+
+def _check_template(message: Message, content: Mapping[str, Any] | None) -> None:
+    """Outside the window only what WhatsApp approved goes out. Contents of the configuration count as approved."""
+    status = "" if content is None else (content.get("approval") or {}).get("status", "approved")
+    if status in ("paused", "disabled"):
+        message.error_code, message.error_message = 63041 if status == "paused" else 63042, f"Template {status}"
+    elif status != "approved":
+        message.error_code, message.error_message = 63016, WINDOW_CLOSED
 
 
 def _is_callback(url: str) -> bool:

@@ -171,7 +171,7 @@ def deliver_text(world: World, text: Text, times: int = 1) -> dict[str, Any]:
         _show_carrier_answer(world, text, act.answer)
     params = inbound_params(world, text, act)
     token = world.token_of(params.get("AccountSid", ""))
-    url = urljoin(world.poster.public_base + "/", line.webhook)
+    url = urljoin(world.poster.public_base + "/", world.webhook_of(line))
     heard = _post_all(world, url, params, token, text.sid, times)
     first = next((one for one in heard if one.error is None), heard[0])
     if first.error is None:

@@ -13,24 +13,27 @@ from urllib.parse import urlencode
 from bot.simulator.create import CreateRefused, accept_message, send_faulty_answer
 from bot.simulator.ledger import Message
 from bot.simulator.lines import number_of
+from bot.simulator.products import answer_product
+from bot.simulator.shapes import LARGEST_PAGE, PAGE_SIZE, answer_error, no_method, not_found
 from bot.simulator.wire import Answer, Pairs, Request, answer_json
 from bot.simulator.world import World
 
 API = "/2010-04-01"
-PATH = re.compile(rf"{API}/Accounts/(AC[0-9A-Za-z]+)(?:/Messages(?:/((?:SM|MM)[0-9a-fA-F]{{32}}))?)?(?:\.json)\Z")
-PAGE_SIZE, LARGEST_PAGE = 50, 1000
+PATH = re.compile(rf"{API}/Accounts/(AC[0-9A-Za-z]+)/Messages(?:/((?:SM|MM)[0-9a-fA-F]{{32}}))?(?:\.json)\Z")
+PRICE = 0.0079  # US dollars a segment
 DIRECTIONS = {"api": "outbound-api", "reply": "outbound-reply", "inbound": "inbound"}
-
-
-def answer_error(status: int, code: int, text: str, headers: tuple[tuple[str, str], ...] = ()) -> Answer:
-    """An error in Twilio's shape."""
-    body = {"code": code, "message": text, "more_info": f"https://www.twilio.com/docs/errors/{code}", "status": status}
-    return answer_json(body, status, headers)
 
 
 def rfc2822(moment: float | None) -> str | None:
     """Seconds since 1970 as Twilio writes dates: `Tue, 24 Nov 2026 18:00:00 +0000`."""
     return None if moment is None else format_datetime(datetime.fromtimestamp(moment, UTC))
+
+
+def price_of(message: Message) -> str | None:
+    """What it cost, as Twilio writes it: an amount taken off, once it was sent; inbound texts cost, too."""
+    if message.status not in ("sent", "delivered", "undelivered", "read", "received"):
+        return None
+    return f"{-PRICE * message.segments:.5f}"
 
 
 def describe_message(message: Message) -> dict[str, Any]:
@@ -43,7 +46,7 @@ def describe_message(message: Message) -> dict[str, Any]:
         "date_updated": rfc2822(message.updated), "direction": DIRECTIONS[message.kind], "error_code": message.error_code,
         "error_message": message.error_message, "from": message.sender if known else None,
         "messaging_service_sid": message.service or None, "num_media": str(len(message.media)),
-        "num_segments": str(message.segments) if known else "0", "price": None, "price_unit": "USD", "sid": message.sid,
+        "num_segments": str(message.segments) if known else "0", "price": price_of(message), "price_unit": "USD", "sid": message.sid,
         "status": message.status, "subresource_uris": {"media": f"{uri}/Media.json", "feedback": f"{uri}/Feedback.json"},
         "to": message.to, "uri": f"{uri}.json",
     }  # fmt: skip
@@ -67,16 +70,14 @@ def _answer(world: World, request: Request, arrived: float, latency: float, in_f
     if not user or world.accounts.get(user) != password or (match is not None and match[1] != user):
         return answer_error(401, 20003, "Authenticate", (("WWW-Authenticate", 'Basic realm="Twilio API"'),))
     if match is None:
-        return _not_found(request)
+        return answer_product(world, request)
     account, sid = match[1], match[2]
-    if not request.path.startswith(f"{API}/Accounts/{account}/Messages"):
-        return answer_json(_describe_account(account)) if request.method == "GET" else _no_method(request)
     if sid is not None:
         return _answer_one(world, request, account, sid)
     if request.method == "GET":
         return _list_messages(world, request.query(), account)
     if request.method != "POST":
-        return _no_method(request)
+        return no_method()
     return _create(world, request, account, arrived, latency, in_flight)
 
 
@@ -103,7 +104,7 @@ def _create(world: World, request: Request, account: str, arrived: float, latenc
 def _answer_one(world: World, request: Request, account: str, sid: str) -> Answer:
     message = world.ledger.by_sid.get(sid)
     if message is None or message.account != account or message.kind not in DIRECTIONS:
-        return _not_found(request)
+        return not_found(request)
     if request.method == "GET":
         return answer_json(describe_message(message))
     if request.method == "DELETE":
@@ -113,7 +114,7 @@ def _answer_one(world: World, request: Request, account: str, sid: str) -> Answe
         if ("Body", "") in request.form().items:
             message.body = ""
         return answer_json(describe_message(message))
-    return _no_method(request)
+    return no_method()
 
 
 def _list_messages(world: World, query: Pairs, account: str) -> Answer:
@@ -166,18 +167,3 @@ def _date_fits(message: Message, relation: str, wanted: str) -> bool:
     wanted = wanted.replace(" ", "T")
     shown = moment[: len(wanted)]
     return shown[:10] == wanted[:10] if not relation else shown <= wanted if relation == "<" else shown >= wanted
-
-
-def _describe_account(account: str) -> dict[str, Any]:
-    return {
-        "sid": account, "friendly_name": "Simulator", "status": "active", "type": "Full", "auth_token": "", "owner_account_sid": account,
-        "date_created": None, "date_updated": None, "uri": f"{API}/Accounts/{account}.json", "subresource_uris": {},
-    }  # fmt: skip
-
-
-def _not_found(request: Request) -> Answer:
-    return answer_error(404, 20404, f"The requested resource {request.path} was not found")
-
-
-def _no_method(request: Request) -> Answer:
-    return answer_error(405, 20004, "Method not allowed")

@@ -20,6 +20,7 @@ from bot.simulator.control import answer_control
 from bot.simulator.faults import Faults
 from bot.simulator.lines import read_config
 from bot.simulator.page import answer_page
+from bot.simulator.products import PREFIXES, answer_product
 from bot.simulator.rest import API, answer_rest
 from bot.simulator.wire import Answer, BadRequest, Request, StartResponse, answer_json
 from bot.simulator.world import World
@@ -47,9 +48,9 @@ def make_app(world: World) -> WsgiApp:
 
 
 def _route(world: World, request: Request) -> Answer:
-    if request.path.startswith(API + "/"):
+    if request.path.startswith((API + "/", *PREFIXES)):
         try:
-            return answer_rest(world, request)
+            return answer_rest(world, request) if request.path.startswith(API) else answer_product(world, request)
         except BadRequest as refused:
             return answer_json({"code": 20001, "message": refused.why, "status": 400}, 400)
     if request.path.startswith("/_sim/"):

@@ -14,6 +14,7 @@ from bot.simulator.ledger import Ledger, Message, make_sid
 from bot.simulator.lines import MOST_PHONES, Line, Phone, describe, number_of, pick_sender, read_config
 from bot.simulator.poster import Poster
 from bot.simulator.receipts import Receipts
+from bot.simulator.setup import Setup
 from bot.simulator.wire import BadRequest
 
 WINDOW_SECONDS = 24 * 3600.0  # WhatsApp: how long after her last text free text may be sent
@@ -30,6 +31,7 @@ class World:
         self.lines: dict[str, Line] = {}
         self.phones: dict[str, Phone] = {}
         self.contents: dict[str, dict[str, Any]] = {}  # templates: {"HX...": {"body": "Hi {{1}}", "buttons": [{"title", "id"}]}}
+        self.setup = Setup()
         self.open = True  # no line configured: any address may be one
         self.poster = Poster(webhook_base, public_base)
         self.ledger = Ledger(keep)
@@ -87,8 +89,9 @@ class World:
         self.phones[phone.number] = phone
 
     def reset(self) -> None:
-        """Forget messages, opt-outs, windows and faults; keep lines, phones and accounts."""
+        """Forget messages, opt-outs, windows and faults, put the account in order; keep lines, phones and accounts."""
         self.receipts.reset()
+        self.setup.clear()
         self.faults.clear()
         self.carrier.reset()
         self.ledger.reset()
@@ -115,6 +118,13 @@ class World:
         """What a STOP to this address blocks: its Messaging Service, else the address alone."""
         service = self.service_of(address)
         return service.address if service is not None else address
+
+    def webhook_of(self, line: Line) -> str:
+        """What is called for a text to this line: its service's webhook, unless the service leaves it to the numbers."""
+        service = self.service_of(line.address)
+        if service is None or self.setup.services.get(service.address, {}).get("use_inbound_webhook_on_number"):
+            return line.webhook
+        return service.webhook
 
     def sender_for(self, service: Line, to: str) -> str:
         """The pool sender a service uses for this recipient: the one she wrote to last, else always the same."""
