@@ -17,7 +17,7 @@ def create_app(deployment: Deployment | None = None) -> Flask:
     """
     from flask import Flask
 
-    from bot import commands, console, health, inbound
+    from bot import commands, console, health, inbound, public
     from bot.deployment import open_deployment
 
     app = Flask("chorus", static_folder=None)
@@ -27,5 +27,6 @@ def create_app(deployment: Deployment | None = None) -> Flask:
     app.register_blueprint(inbound.blueprint)  # Twilio's doors: signature first
     app.register_blueprint(health.blueprint)  # /healthz and /metrics
     app.register_blueprint(console.blueprint)  # organizers' pages
+    app.register_blueprint(public.blueprint)  # /about, /privacy, /terms
     commands.register(app)  # flask …
     return app

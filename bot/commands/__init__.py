@@ -10,9 +10,27 @@ if TYPE_CHECKING:
 
 def register(app: Flask) -> None:
     """Put every command on ``flask``."""
-    from bot.commands import broadcasts, collectives, databases, doctors, keys, lines, members, purging, roles, talk, words
+    from bot.commands import (
+        broadcasts,
+        collectives,
+        connecting,
+        databases,
+        doctors,
+        keys,
+        lines,
+        members,
+        money,
+        purging,
+        registration,
+        roles,
+        steering,
+        talk,
+        templates,
+        words,
+    )
 
     # Each module has a `commands` tuple; a new subject is a new file and its name here.
-    for module in (databases, collectives, lines, members, roles, broadcasts, words, talk, doctors, purging, keys):
+    modules = (databases, collectives, lines, connecting, members, roles, broadcasts, steering, money, templates, registration, words)
+    for module in (*modules, talk, doctors, purging, keys):
         for command in module.commands:
             app.cli.add_command(command)
