@@ -175,8 +175,9 @@ def test_an_approval_books_the_fan_out_once(world: World) -> None:
             )
     assert outcomes == [True, False]
     with world.store.read() as session:
-        (timer,) = session.scalars(sa.select(Timer))
+        timer, report = session.scalars(sa.select(Timer).order_by(Timer.id))
         broadcast = session.get_one(Broadcast, drafted.id)
+    assert (report.kind, report.subject_id) == ("report", drafted.id) and report.due_at > at
     assert (timer.kind, timer.subject_id, timer.due_at) == ("broadcast", drafted.id, at)
     assert (broadcast.state, broadcast.approved_by, broadcast.approver_id, broadcast.due_at) == ("scheduled", "organizer", 7, at)
 
@@ -336,7 +337,7 @@ def test_what_waited_for_her_to_write_goes_when_she_does(world: World) -> None:
     phones = [phone_of(world, member) for member in members]
     line = world.line(WHATSAPP)
     with world.store.write() as session:
-        assert release_window(session, phones[0], line) == 1
+        assert release_window(session, world.clock.now(), phones[0], line) == 1
     assert states(world, number) == ["queued", "held"]
     change(world, PhoneLine, PhoneLine.phone_id == phones[1], last_inbound_at=world.clock.now())
     assert release_open_windows(world.store) == 1
@@ -362,7 +363,7 @@ def test_what_waited_for_her_to_write_goes_when_she_does(world: World) -> None:
         (30001, Reaction.BACK_OFF),
         (21611, Reaction.BACK_OFF),
         (63016, Reaction.WINDOW),
-        (30003, Reaction.FAIL),
+        (30003, Reaction.UNREACHABLE),
         (12345, Reaction.FAIL),
         (None, Reaction.FAIL),
     ],

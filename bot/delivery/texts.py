@@ -7,6 +7,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
+from bot.delivery.templates import KNOCK, find_template
 from bot.delivery.wording import choose, render
 from models import Broadcast, BroadcastText, Collective, Store
 
@@ -18,6 +19,13 @@ class Texts:
         self._store = store
         self._rendered: dict[int, tuple[str, dict[str, str]]] = {}
         self._chosen: dict[tuple[int, str], str] = {}
+        self._knocks: dict[str, Any] = {}
+
+    def find_knock(self, session: Session, language: str) -> Any | None:
+        """The approved template of a knock (``content_sid``, ``body``) for a reader of this language; None without one."""
+        if language not in self._knocks:
+            self._knocks[language] = find_template(session, KNOCK, language)
+        return self._knocks[language]
 
     def words_for(self, session: Session, row: Any) -> str:
         """The text of an outbound row (``body`` as stored, ``broadcast_id``, ``language``).
