@@ -16,11 +16,11 @@ from bot.delivery.broadcasts import (
     approve_broadcast,
     draft_broadcast,
     hold_broadcast,
-    preview_broadcast,
     release_broadcast,
     stop_broadcast,
 )
 from bot.delivery.plan import plan_broadcast
+from bot.delivery.previews import preview_broadcast
 from bot.delivery.quiet import find_zone, next_allowed
 from bot.delivery.routes import NoLine, default_line, line_for
 from bot.delivery.wording import choose, render
@@ -159,6 +159,7 @@ def test_an_opt_out_counts_for_its_line_only(world: World) -> None:
 
 def test_the_line_she_last_wrote_on_else_the_first_that_can_hear(world: World) -> None:
     world.line("+15559990000", two_way=False)
+    world.line(SECOND, country="CA")  # lines of one kind and country share the work: tests/test_rules_lines.py
     collective = world.collective(lines=["+15559990000", LINE, SECOND])
     quiet, spoke = world.member(collective, "+15551000001"), world.member(collective, "+15551000002", spoke_on=SECOND)
     found = {each.membership_id: each.line_id for each in rows(world, send_broadcast(world, collective))}

@@ -1,11 +1,32 @@
-"""Quiet hours: between two local hours nothing unprompted leaves. Said in local hours, kept as UTC moments, summer time included."""
+"""Quiet hours: between two local hours nothing unprompted leaves. Said in local hours, kept as UTC moments, summer time included.
+
+The collective has its hours, a member may have her own on top of them: a message leaves only when both allow it.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
+from typing import NamedTuple
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+import phonenumbers
+from phonenumbers.timezone import UNKNOWN_TIMEZONE, time_zones_for_number
+
+# From this local hour on it is the morning of an action, for those who agreed to early texts.
+MORNING = 4
+NOON = 12
+# Hours that leave no minute between them are looked at again after this time: somebody may have changed them.
+NEVER_WITHIN = timedelta(days=3)
+
+
+class Span(NamedTuple):
+    """Quiet from one local hour up to another in a zone; no hours, or twice the same: never quiet."""
+
+    zone: str | None
+    quiet_from: int | None
+    quiet_until: int | None
 
 
 @lru_cache(maxsize=512)
@@ -60,7 +81,41 @@ def _edge(after: datetime, wall: datetime) -> datetime:
     return high.replace(microsecond=0)
 
 
-def held_zones(now: datetime, zones: Iterable[str | None], quiet_from: int | None, quiet_until: int | None) -> dict[str, datetime]:
-    """For each of these zones in which it is quiet now: the moment when a message may leave. ``None`` among them is left out."""
-    moments = {zone: next_allowed(now, zone, quiet_from, quiet_until) for zone in zones if zone}
-    return {zone: moment for zone, moment in moments.items() if moment is not None}
+def first_allowed(now: datetime, spans: Iterable[Span]) -> datetime | None:
+    """None when a message may leave now by all of ``spans``, else the first moment at which all of them allow it.
+
+    Where they leave no such moment within three days: that end, when it must be asked again (and will not leave either).
+    """
+    spans = tuple(spans)
+    moment = now
+    while moment < now + NEVER_WITHIN:
+        waits = [wait for span in spans if (wait := next_allowed(moment, *span)) is not None]
+        if not waits:
+            return None if moment == now else moment
+        moment = max(waits)
+    return now + NEVER_WITHIN
+
+
+def leave_room(now: datetime, spans: Iterable[Span]) -> bool:
+    """Whether these hours leave any common moment in the days to come."""
+    allowed = first_allowed(now, spans)
+    return allowed is None or allowed < now + NEVER_WITHIN
+
+
+def before_the_morning(span: Span) -> Span:
+    """What remains quiet for somebody who agreed to early texts: the night up to 4:00. Quiet hours at midday stay as they are."""
+    zone, begins, ends = span
+    if begins is None or ends is None or begins == ends:
+        return span
+    if begins > ends > MORNING or begins <= MORNING < ends:
+        return Span(zone, begins, MORNING)
+    return Span(zone, None, None) if MORNING < begins < ends <= NOON else span
+
+
+def possible_zones(number: str) -> tuple[str, ...]:
+    """The zones in which whoever has this number (E.164) may live, as its digits tell; none when they tell nothing."""
+    try:
+        zones = time_zones_for_number(phonenumbers.parse(number))
+    except phonenumbers.NumberParseException:
+        return ()
+    return tuple(zone for zone in zones if zone != UNKNOWN_TIMEZONE)
