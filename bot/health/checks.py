@@ -9,7 +9,6 @@ import os
 import socket
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import timedelta
 
 import sqlalchemy as sa
 from redis import Redis
@@ -20,15 +19,15 @@ from rq import Worker
 from rq.worker import BaseWorker
 from sqlalchemy.exc import SQLAlchemyError
 
+from bot.delivery.caps import find_near_cap, format_money
+from bot.delivery.money import broadcast_limit
 from bot.deployment import Deployment
+from bot.health.outbox import LATE, stuck_lines
 from bot.schedule.timers import TRIES
 from bot.upkeep.retention import is_behind
 from models import DatabaseBusy, Line, Outbound, SealBroken, Timer
-from models.clock import real_seconds
-from models.messages import QUEUED
 from models.migrations import current_revision, head_revision
 
-LATE = timedelta(minutes=2)
 REDIS_SECONDS = 0.5
 # The database's ways of not being there.
 DATABASE_ERRORS = (SQLAlchemyError, DatabaseBusy, OSError)
@@ -173,20 +172,6 @@ def check_retention(deployment: Deployment) -> Check:
     return Check("retention", True, "nothing is older than it may be")
 
 
-def stuck_lines(deployment: Deployment) -> int:
-    """Lines with messages that are due for over two minutes, never tried, and not waiting for the line's pace or its hold.
-
-    A pump that serves a line moves ``next_slot`` along with every message, so one within the last two minutes is a pacing reason, and
-    so is a lease that runs. Raises what the database raises.
-    """
-    now, real = deployment.clock.now(), real_seconds()
-    paced = sa.or_(Line.next_slot > real - LATE.total_seconds(), Line.lease_until > real)
-    held = sa.and_(Line.held_until.is_not(None), Line.held_until > now)
-    waiting = sa.exists().where(Outbound.line_id == Line.id, Outbound.state == QUEUED, Outbound.attempt == 0, Outbound.due_at < now - LATE)
-    with deployment.store.read() as session:
-        return session.scalar(sa.select(sa.func.count(Line.id)).where(~paced, ~held, waiting)) or 0
-
-
 def late_timers(deployment: Deployment) -> int:
     """Timers that are due for over two minutes and will still be tried. Raises what the database raises."""
     limit = deployment.clock.now() - LATE
@@ -220,8 +205,37 @@ def examine(deployment: Deployment) -> list[Check]:
     if all(check.ok for check in checks if check.name in ("database", "data keys")):
         checks += check_lines(deployment)
         checks.append(check_retention(deployment))
+        checks += check_money(deployment)
+        checks += check_unknown(deployment)
         checks += check_due_work(deployment)
     return checks
+
+
+def check_money(deployment: Deployment) -> list[Check]:
+    """Collectives that have spent four fifths of their month's cap. A remark: what is urgent goes on."""
+    with deployment.store.read() as session:
+        near = find_near_cap(session, deployment.clock.now())
+    return [
+        Check(
+            f"money of {row.word.upper()}",
+            False,
+            f"{format_money(row.spent)} of {format_money(row.cap)} are spent this month; at {format_money(broadcast_limit(row.cap))}"
+            " broadcasts and polls wait",
+            f"Wait for the next month, or: flask money cap --collective {row.word.upper()} AMOUNT",
+            is_broken=False,
+        )
+        for row in near
+    ]
+
+
+def check_unknown(deployment: Deployment) -> list[Check]:
+    """Messages that may or may not have been sent, while they are looked up. A remark: a minute or ten later they are known or shown."""
+    with deployment.store.read() as session:
+        number = session.scalar(sa.select(sa.func.count()).select_from(Outbound).where(Outbound.check_at.is_not(None))) or 0
+    if not number:
+        return []
+    says = f"{number} messages have an unknown outcome and are being looked up in Twilio's list"
+    return [Check("unknown outcomes", False, says, "Nothing: flask broadcast status shows those that stay unknown.", is_broken=False)]
 
 
 def check_due_work(deployment: Deployment) -> list[Check]:

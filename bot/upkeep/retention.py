@@ -12,6 +12,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from bot.delivery.money import month_of
 from bot.deployment import Deployment
 from models import (
     Audit,
@@ -30,6 +31,7 @@ from models import (
     PhoneLine,
     Poll,
     Role,
+    Spending,
     Timer,
 )
 from models.broadcasts import DONE, DRAFT, STOPPED
@@ -42,6 +44,7 @@ BODY_KEPT = timedelta(days=7)
 STATUS_KEPT = timedelta(days=30)
 SID_HASH_KEPT = timedelta(days=395)  # 13 months: a captured webhook, replayed, is still recognised
 AUDIT_KEPT = timedelta(days=365)
+SPENDING_KEPT = timedelta(days=730)  # sums by collective and month, which name nobody
 # The rows themselves; their words go sooner.
 OPEN_NOTE_KEPT = timedelta(days=90)
 ANSWERED_KEPT = timedelta(days=30)
@@ -162,6 +165,7 @@ def retention_rules(now: datetime) -> list[Rule]:
         ),
         Rule("timers", Timer, Timer.done_at < now - STATUS_KEPT),
         Rule("audit", Audit, Audit.at < now - AUDIT_KEPT),
+        Rule("spending", Spending, Spending.month < month_of(now - SPENDING_KEPT)),
     ]
 
 
