@@ -145,7 +145,7 @@ def add_crowd(deployment: Deployment, count: int, *, mps: float = 10.0, line: st
         collective = Collective(
             name="Sangha", word=f"sangha{first}", about="we act together", timezone="UTC", language="en", created_at=now
         )
-        sender = Line(channel="sms", address=line, country="US", mps=mps, created_at=now)
+        sender = Line(channel="sms", address=line, country="US", mps=mps, proven_at=now, created_at=now)
         session.add_all([collective, sender])
         session.flush()
         session.add(CollectiveLine(collective_id=collective.id, line_id=sender.id, position=0))

@@ -1,7 +1,8 @@
 """How exactly a line keeps its pace, read from the carrier's ledger.
 
-Three lines of 1, 10 and 80 segments a second send for 15 s at the same time from one worker: longer than one turn of duty of the pump, so
-that the handover from one turn to the next is in it. Time is from the first message to the last, against (messages - 1) / pace.
+Lines of 1, 10 and 80 segments a second, and one of 80 with messages of three segments, send for 15 s at the same time from one worker:
+longer than one turn of duty of the pump, so that the handover from one turn to the next is in it. Time is from the first message to the
+last, against (segments - those of the last) / pace.
 
 Then a worker is killed in the middle (kill -9) and another one goes on: how long nothing left, and whether the pace held across it. On
 PostgreSQL the second worker runs all the time; on SQLite (one worker at a time; with --long, or on SQLite alone) it starts after the kill.
@@ -12,10 +13,12 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack
+from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
 from benchmarks.carrier import forget_bells, open_simulator, open_worker, send_to, start_worker, states, unsent, wait_until_sent
+from benchmarks.client import WORDS
 from benchmarks.ground import SQLITE, Bench, Ground, add_crowd, stop_process
 from benchmarks.results import Result, within
 from bot.delivery.broadcasts import stop_broadcast
@@ -23,18 +26,39 @@ from bot.simulator.client import SimulatorClient
 from models import Broadcast
 
 TITLE = "Pace, as the carrier saw it"
-PACES, SECONDS = (1, 10, 80), 15
+SECONDS = 15
+LONG = "Rally at Gandhi Chowk. " * 15
+
+
+@dataclass(frozen=True)
+class Paced:
+    """One line: its pace in segments a second, what it sends and how many segments that is."""
+
+    mps: int
+    line: str
+    words: str = WORDS
+    segments: int = 1
+
+    @property
+    def messages(self) -> int:
+        return self.mps * SECONDS // self.segments + 1
+
+    def __str__(self) -> str:
+        return f"{self.mps} segments a second" + (f", {self.segments} at a time" if self.segments > 1 else "")
+
+
+PACED = [Paced(1, "+15550001001"), Paced(10, "+15550001010"), Paced(80, "+15550001080"), Paced(80, "+15550001083", LONG, 3)]
 KILLED_PACE, KILL_AFTER, GO_ON, MOST_GAP = 10, 4.0, 3.0, 20.0
 
 
 def measure(bench: Bench) -> Iterator[Result]:
-    lines = [f"+1555000{1000 + pace}" for pace in PACES]
+    lines = [paced.line for paced in PACED]
     for database in bench.databases:
         with ExitStack() as stack:
             simulator = stack.enter_context(open_simulator(lines))
             ground = stack.enter_context(bench.ground(database, TWILIO_API_URL=simulator.url))
             forget_bells(ground)
-            yield from keep_pace(ground, simulator.client, lines)
+            yield from keep_pace(ground, simulator.client)
         if database == SQLITE and len(bench.databases) > 1 and not bench.is_long:
             continue
         with ExitStack() as stack:
@@ -44,27 +68,26 @@ def measure(bench: Bench) -> Iterator[Result]:
             yield from survive_a_kill(ground, simulator.client, lines[0])
 
 
-def keep_pace(ground: Ground, carrier: SimulatorClient, lines: list[str]) -> Iterator[Result]:
+def keep_pace(ground: Ground, carrier: SimulatorClient) -> Iterator[Result]:
     first, crowds = 0, []
-    for pace, line in zip(PACES, lines, strict=True):
-        count = pace * SECONDS + 1
-        crowds.append(add_crowd(ground.deployment, count, mps=float(pace), line=line, first=first))
-        first += count
+    for paced in PACED:
+        crowds.append(add_crowd(ground.deployment, paced.messages, mps=float(paced.mps), line=paced.line, first=first))
+        first += paced.messages
     with open_worker(ground):
-        for broadcast in [send_to(ground, crowd) for crowd in crowds]:
+        broadcasts = [send_to(ground, crowd, paced.words) for crowd, paced in zip(crowds, PACED, strict=True)]
+        for broadcast in broadcasts:
             wait_until_sent(ground, broadcast, SECONDS * 3)
     ledger = carrier.ledger()
-    for pace, line in zip(PACES, lines, strict=True):
-        sent = [one for one in ledger if one["from"] == line]
+    for paced in PACED:
+        sent = [one for one in ledger if one["from"] == paced.line]
         moments = [float(one["received_monotonic"]) for one in sent]
-        if len(sent) != pace * SECONDS + 1:
-            raise RuntimeError(f"{len(sent)} messages at {pace} a second")
-        off = (max(moments) - min(moments)) / SECONDS - 1
+        if [int(one["segments"]) for one in sent] != [paced.segments] * paced.messages:
+            raise RuntimeError(f"{len(sent)} messages at {paced}")
+        ideal = (paced.messages - 1) * paced.segments / paced.mps
+        off = (max(moments) - min(moments)) / ideal - 1
         most = most_in_a_second(sent)
-        yield within(
-            f"{pace} segments a second: off the ideal time", ground.database, abs(off) * 100, 2.0, "%", f"{off * 100:+.2f} %, {SECONDS} s"
-        )
-        yield within(f"{pace} segments a second: most in any second", ground.database, most, pace + 1, "segments", f"{len(sent)} messages")
+        yield within(f"{paced}: off the ideal time", ground.database, abs(off) * 100, 2.0, "%", f"{off * 100:+.2f} %, {SECONDS} s")
+        yield within(f"{paced}: most in any second", ground.database, most, paced.mps + 1, "segments", f"{len(sent)} messages")
 
 
 def survive_a_kill(ground: Ground, carrier: SimulatorClient, line: str) -> Iterator[Result]:

@@ -69,4 +69,6 @@ def insert_plainly(ground: Ground, crowd: Crowd, broadcast_id: int) -> None:
     values = {"broadcast": broadcast_id, "line": crowd.line_id, "collective": crowd.collective_id, "lane": lane_of("notice")}
     now = ground.deployment.clock.now()
     with ground.deployment.store.write() as session:
+        if ground.database != SQLITE:
+            session.execute(sa.text("SET LOCAL statement_timeout = 0"))  # one statement of 140,000 rows takes its time on a busy machine
         session.execute(_PLAIN, values | {"now": now.replace(tzinfo=None) if ground.database == SQLITE else now})

@@ -6,7 +6,7 @@ import bisect
 import threading
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import sqlalchemy as sa
@@ -14,11 +14,14 @@ from sqlalchemy.orm import defer
 
 from bot.delivery.broadcasts import approve_broadcast, draft_broadcast
 from bot.delivery.gateway import Accepted, Outcome
+from bot.delivery.leases import LeasedLine, take_lines
 from bot.delivery.outbox import Letter, put
 from bot.delivery.plan import plan_broadcast
 from bot.delivery.pump import serve_lines
 from models import Line, Membership, Outbound, Person, Phone
 from tests.world import World, new_sid
+
+LINE, SECOND = "+15550001111", "+15550001112"
 
 
 @dataclass
@@ -28,6 +31,8 @@ class Taken:
     body: str
     callback: str
     at: float
+    # What else the gateway was told: validity, content_sid, variables.
+    extra: dict[str, Any] = field(default_factory=dict)
 
 
 class ScriptedCarrier:
@@ -38,9 +43,9 @@ class ScriptedCarrier:
         self._answer = answer or (lambda _to, _number: Accepted(new_sid()))
         self._lock = threading.Lock()
 
-    def send(self, *, to: str, sender: str, body: str, callback: str) -> Outcome:
+    def send(self, *, to: str, sender: str, body: str, callback: str, **extra: Any) -> Outcome:
         with self._lock:
-            self.taken.append(Taken(to, sender, body, callback, time.monotonic()))
+            self.taken.append(Taken(to, sender, body, callback, time.monotonic(), extra))
             number = len(self.taken)
         return self._answer(to, number)
 
@@ -102,6 +107,26 @@ def change(world: World, model: Any, *where: Any, **values: Any) -> None:
     """Set columns directly, the way another part of the product would have."""
     with world.store.write() as session:
         session.execute(sa.update(model).where(*where).values(**values))
+
+
+def line_row(world: World, address: str = LINE) -> Line:
+    with world.store.read() as session:
+        return session.scalars(sa.select(Line).where(Line.address == address)).one()
+
+
+def two_members(world: World) -> int:
+    """A collective with two members on a fast line; Bela reads Spanish."""
+    world.line(LINE, mps=500.0)
+    collective = world.collective(lines=[LINE])
+    world.member(collective, "+15551000001", name="Asha")
+    world.member(collective, "+15551000002", name="Bela", language="es")
+    return collective
+
+
+def take_the_line(world: World) -> LeasedLine:
+    """Lease the one line with due work, as a pump does."""
+    (line,) = take_lines(world.store, "test", 1)
+    return line
 
 
 def phone_of(world: World, member: int) -> int:

@@ -64,7 +64,7 @@ def test_a_claim_is_a_lease(world: World) -> None:
     assert [timer.attempt for timer in claim(world)] == [2], "its worker died"
 
 
-def test_workers_that_look_at_once_never_hold_the_same_timer(world: World) -> None:
+def test_o9_workers_that_look_at_once_never_hold_the_same_timer(world: World) -> None:
     for number in range(40):
         book(world, f"k{number}", number)
     found: list[list[DueTimer]] = []
@@ -145,6 +145,25 @@ def test_a_poisoned_timer_does_not_stop_the_others(world: World, caplog: pytest.
     assert "+1555" not in caplog.text
 
 
+def test_o14_a_kind_of_another_version_is_left_to_it_and_told_once(world: World, caplog: pytest.LogCaptureFixture) -> None:
+    """While two versions run side by side, the older one wears out nothing that only the newer one can do."""
+    book(world, "of the next version", 7, kind="festival")
+    heard: list[int] = []
+    for _ in range(TRIES + 2):
+        make_clock(world, {"poll_close": lambda _deployment, timer: heard.append(timer.id)}).tick()
+    assert [(timer.attempts, timer.done_at) for timer in timers(world)] == [(0, None)] and caplog.records == []
+    world.clock.freeze(world.clock.now() + timedelta(minutes=6))
+    old = make_clock(world, {"poll_close": lambda _deployment, timer: heard.append(timer.id)})
+    old.tick()
+    old._window_after = 0.0
+    old.tick()
+    assert [record.getMessage() for record in caplog.records] == [
+        "timers of kind festival are due, and this version answers none of that kind"
+    ]
+    make_clock(world, {"festival": lambda _deployment, timer: heard.append(timer.subject_id)}).tick()
+    assert heard == [7]
+
+
 def test_the_clock_rings_while_something_waits(world: World) -> None:
     rings: list[bool] = []
     clock = make_clock(world, {}, rings)
@@ -200,6 +219,30 @@ def test_a_clock_outlives_its_database(small_world: World, caplog: pytest.LogCap
     clock.handlers = {"poll_close": lambda _deployment, timer: heard.append(timer.id)}
     clock.tick()
     assert len(heard) == 1
+
+
+def test_a_database_that_goes_under_a_handler_costs_its_timers_nothing(small_world: World) -> None:
+    """Not two minutes of lease, and not one of five tries: it was not their fault. Nor that of those whose turn had not come."""
+    for number in (1, 2):
+        book(small_world, f"key {number}", number)
+    heard: list[int] = []
+
+    def handle(_deployment: Deployment, timer: DueTimer) -> None:
+        heard.append(timer.subject_id)
+        if len(heard) == 1:
+            with small_world.store.write() as session:
+                session.execute(sa.text("ALTER TABLE timers RENAME TO away"))
+            raise sa.exc.OperationalError("the server went away", None, Exception())
+
+    clock = make_clock(small_world, {"poll_close": handle})
+    clock.tick()
+    clock.tick()
+    assert heard == [1], "the second was claimed, and did not have its turn"
+    with small_world.store.write() as session:
+        session.execute(sa.text("ALTER TABLE away RENAME TO timers"))
+    clock.tick()
+    assert heard == [1, 1, 2]
+    assert [(timer.attempts, timer.done_at is None) for timer in timers(small_world)] == [(1, False), (1, False)]
 
 
 def test_the_simulators_jump_is_followed_and_only_there(world: World) -> None:

@@ -5,22 +5,27 @@ from __future__ import annotations
 import logging
 import threading
 
+from bot.crashpoints import crashpoint
 from bot.delivery.bell import bell_of
 from bot.delivery.gateway import Gateway
 from bot.delivery.leases import is_anything_waiting
-from bot.delivery.pump import MOST_IN_FLIGHT, serve_lines
+from bot.delivery.pump import MOST_IN_FLIGHT, Memory, serve_lines
 from bot.deployment import Deployment, open_deployment
 
 log = logging.getLogger(__name__)
 
 
 class Duty:
-    """What a worker process keeps from job to job: its deployment, its connections to Twilio, and whether it was asked to stop."""
+    """What a worker process keeps from job to job.
+
+    Its deployment, its connections to Twilio, what it knows of its lines, and whether it was asked to stop.
+    """
 
     def __init__(self, deployment: Deployment, stop: threading.Event) -> None:
         self.deployment = deployment
         self.stop = stop
         self.gateway = Gateway(deployment.settings, connections=MOST_IN_FLIGHT)
+        self.memory = Memory()
 
 
 _duty: Duty | None = None
@@ -42,7 +47,8 @@ def serve() -> int:
     duty = _duty
     bell = bell_of(duty.deployment)
     bell.answer()
-    sent = serve_lines(duty.deployment, duty.gateway, duty.stop)
+    crashpoint("bell.answered")
+    sent = serve_lines(duty.deployment, duty.gateway, duty.stop, memory=duty.memory)
     with duty.deployment.store.read() as session:
         if is_anything_waiting(session, duty.deployment.clock.now()):
             bell.ring()

@@ -14,6 +14,7 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from bot.delivery.lists import in_states
+from bot.delivery.poison import ORPHANED, tell_of_poison, told
 from models import Line, Outbound, Store
 from models.clock import real_seconds
 from models.messages import CLAIMED, QUEUED
@@ -31,7 +32,10 @@ class LeaseLost(Exception):
 
 @dataclass(frozen=True, slots=True)
 class LeasedLine:
-    """A line as it stood when it was leased. ``mps`` in segments a second, ``next_slot`` in epoch seconds."""
+    """A line as it stood when it was leased. ``mps`` in segments a second, ``next_slot`` in epoch seconds.
+
+    ``proven_at``: when a message on it was last known to be delivered; ``held_until``: when its last hold ended.
+    """
 
     id: int
     channel: str
@@ -40,6 +44,8 @@ class LeasedLine:
     fence: int
     next_slot: float
     held_code: int | None
+    proven_at: datetime | None = None
+    held_until: datetime | None = None
 
 
 _l: Any = Line.__table__
@@ -64,17 +70,21 @@ _TAKE = (
     sa.update(_l)
     .where(_l.c.id.in_(sa.select(_PICK.c.id)))
     .values(lease_holder=sa.bindparam("holder"), lease_until=sa.bindparam("until"), fence=_l.c.fence + 1)
-    .returning(_l.c.id, _l.c.channel, _l.c.address, _l.c.mps, _l.c.fence, _l.c.next_slot, _l.c.held_code)
+    .returning(_l.c.id, _l.c.channel, _l.c.address, _l.c.mps, _l.c.fence, _l.c.next_slot, _l.c.held_code, _l.c.proven_at, _l.c.held_until)
 )
 _ORPHANS = (
     sa.update(_o)
     .where(_o.c.line_id == sa.bindparam("line"), in_states(_o.c.state, CLAIMED), sa.func.coalesce(_o.c.fence, 0) < sa.bindparam("of_fence"))
-    .values(state=QUEUED, lease_until=None)
+    .values(ORPHANED)
+    .returning(*told)
 )
 _held_by_us = (_l.c.id == sa.bindparam("line"), _l.c.fence == sa.bindparam("of_fence"))
-_RENEW = sa.update(_l).where(*_held_by_us).values(lease_until=sa.bindparam("until"), next_slot=sa.bindparam("slot"))
+_RENEW = (
+    sa.update(_l).where(*_held_by_us).values(lease_until=sa.bindparam("until"), next_slot=sa.bindparam("slot")).returning(_l.c.held_until)
+)
 _RELEASE = sa.update(_l).where(*_held_by_us).values(lease_holder=None, lease_until=0.0, next_slot=sa.bindparam("slot"))
-_RECOVER = sa.update(_l).where(*_held_by_us).values(held_until=None, held_code=None)
+# Since when it works again stays known: proof of delivery from before the hold proves nothing.
+_RECOVER = sa.update(_l).where(*_held_by_us).values(held_code=None)
 
 
 def is_anything_waiting(session: Session, now: datetime) -> bool:
@@ -84,21 +94,28 @@ def is_anything_waiting(session: Session, now: datetime) -> bool:
 
 def take_lines(store: Store, holder: str, most: int) -> list[LeasedLine]:
     """Lease up to ``most`` lines with due work that nobody holds; what a dead holder had claimed on them is queued again."""
-    real = real_seconds()
+    now, real = store.clock.now(), real_seconds()
     with store.write() as session:
         connection = session.connection()
-        parameters = {"now": store.clock.now(), "real": real, "until": real + LEASE_SECONDS, "holder": holder, "most": most}
+        parameters = {"now": now, "real": real, "until": real + LEASE_SECONDS, "holder": holder, "most": most}
         lines = [LeasedLine(*row) for row in connection.execute(_TAKE, parameters)]
         for line in lines:
-            connection.execute(_ORPHANS, {"line": line.id, "of_fence": line.fence})
+            orphans = connection.execute(_ORPHANS, {"line": line.id, "of_fence": line.fence, "now": now}).all()
+            tell_of_poison(session, now, orphans)
     return lines
 
 
-def renew_lease(session: Session, line: LeasedLine, next_slot: float) -> None:
-    """Hold the line for another LEASE_SECONDS and write down how far its pace is spoken for. Raises LeaseLost."""
+def renew_lease(session: Session, line: LeasedLine, next_slot: float) -> datetime | None:
+    """Hold the line for another LEASE_SECONDS and write down how far its pace is spoken for. Raises LeaseLost.
+
+    Returns until when the line is to rest (a receipt may have said so since it was leased), or when it last did, or None.
+    """
     values = {"line": line.id, "of_fence": line.fence, "until": real_seconds() + LEASE_SECONDS, "slot": next_slot}
-    if session.connection().execute(_RENEW, values).rowcount == 0:
+    row = session.connection().execute(_RENEW, values).one_or_none()
+    if row is None:
         raise LeaseLost(line)
+    held_until: datetime | None = row.held_until
+    return held_until
 
 
 def release_line(session: Session, line: LeasedLine, next_slot: float) -> None:

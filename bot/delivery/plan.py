@@ -7,13 +7,14 @@ every phone with exactly one row. The rows carry no words; those are rendered at
 from __future__ import annotations
 
 import logging
-from typing import Any
+from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
-from bot.delivery.audience import Audience, find_audience, find_zones, m
+from bot.crashpoints import crashpoint
+from bot.delivery.audience import Audience, Hours, find_audience, find_hours, m
 from bot.delivery.bell import ring
 from bot.delivery.kinds import ASKS, lane_of
 from bot.delivery.wording import choose
@@ -23,12 +24,21 @@ from models.broadcasts import SCHEDULED, SENDING
 
 log = logging.getLogger(__name__)
 
-CHUNK = 5_000
+# Members a chunk: a transaction of a fifth of a second on SQLite. With 5,000 all of it takes half as long again (measured).
+CHUNK = 20_000
 
 _COLUMNS = (
     "broadcast_id", "membership_id", "person_id", "phone_id", "collective_id", "line_id", "kind", "lane", "position", "language",
     "state", "reason", "segments", "attempt", "unprompted", "due_at", "expires_at", "resent", "asks", "created_at",
 )  # fmt: skip
+
+
+class Part(NamedTuple):
+    """One chunk of the collective's memberships: the first and the last id, and how many of them are active."""
+
+    first: int
+    last: int
+    active: int
 
 
 def plan_broadcast(deployment: Deployment, broadcast_id: int) -> int:
@@ -38,10 +48,11 @@ def plan_broadcast(deployment: Deployment, broadcast_id: int) -> int:
     """
     added, more = 0, True
     with deployment.store.read() as session:
-        zones = find_zones(session, _find(session, broadcast_id).collective_id)
+        hours = find_hours(session, _find(session, broadcast_id).collective_id)
     while more:
         with deployment.store.write() as session:
-            number, more = _plan_chunk(session, deployment, broadcast_id, zones)
+            number, more = _plan_chunk(session, deployment, broadcast_id, hours)
+        crashpoint("plan.between_chunks")
         added += number
         if number:
             ring(deployment)
@@ -57,7 +68,7 @@ def _find(session: Session, broadcast_id: int, *, lock: bool = False) -> Broadca
     return broadcast
 
 
-def _plan_chunk(session: Session, deployment: Deployment, broadcast_id: int, zones: frozenset[str]) -> tuple[int, bool]:
+def _plan_chunk(session: Session, deployment: Deployment, broadcast_id: int, hours: frozenset[Hours]) -> tuple[int, bool]:
     """Plan one chunk: (rows added, whether there is more to do)."""
     now = deployment.clock.now()
     broadcast = _find(session, broadcast_id, lock=True)
@@ -65,32 +76,45 @@ def _plan_chunk(session: Session, deployment: Deployment, broadcast_id: int, zon
         return 0, False
     broadcast.state = SENDING
     chunk = (
-        sa.select(m.c.id)
+        sa.select(m.c.id, m.c.state)
         .where(m.c.collective_id == broadcast.collective_id, m.c.id > broadcast.planned_through)
         .order_by(m.c.id)
         .limit(CHUNK)
         .subquery()
     )
-    last: int | None = session.scalar(sa.select(sa.func.max(chunk.c.id)))
+    active = sa.func.count(sa.case((chunk.c.state == "active", 1)))
+    first, last, count = session.execute(sa.select(sa.func.min(chunk.c.id), sa.func.max(chunk.c.id), active)).one()
     if last is None:
         broadcast.planned_at = now
         return 0, False
-    added = _insert_rows(session, find_audience(session, now, broadcast, zones), last)
-    broadcast.planned_through = last
+    part = Part(first, last, count)
+    added = _insert_rows(session, find_audience(session, now, broadcast, hours), part)
+    broadcast.planned_through = part.last
     broadcast.total += added
     return added, True
 
 
-def _insert_rows(session: Session, audience: Audience, last: int) -> int:
+def _position(audience: Audience, part: Part, membership_id: Any) -> Any:
+    """From 0 within its broadcast, so that two broadcasts on one line take turns.
+
+    Counting rows exactly costs a fifth of the planning (measured); where nearly all of the collective get it, the place among its members
+    is as good. A broadcast to few of them needs to be counted, or it would come in line with 140,000.
+    """
     broadcast = audience.broadcast
-    rows = audience.rows().where(m.c.id > broadcast.planned_through, m.c.id <= last).subquery("audience")
+    if broadcast.group_id is not None or audience.corrected:
+        return sa.func.row_number().over(order_by=membership_id) + (broadcast.total - 1)
+    return (membership_id - part.first) * part.active // (part.last - part.first + 1) + broadcast.total
+
+
+def _insert_rows(session: Session, audience: Audience, part: Part) -> int:
+    broadcast = audience.broadcast
+    rows = audience.rows().where(m.c.id > broadcast.planned_through, m.c.id <= part.last).subquery("audience")
     values: dict[str, Any] = {
         "broadcast_id": sa.literal(broadcast.id),
         "collective_id": sa.literal(broadcast.collective_id),
         "kind": sa.literal(broadcast.kind),
         "lane": sa.literal(lane_of(broadcast.kind)),
-        # From 0 within its broadcast, so that two broadcasts on one line take turns.
-        "position": sa.func.row_number().over(order_by=rows.c.membership_id) + (broadcast.total - 1),
+        "position": _position(audience, part, rows.c.membership_id),
         "segments": _segments(session, audience, rows.c.language),
         "attempt": sa.literal(0),
         "unprompted": sa.true(),

@@ -15,10 +15,14 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
+from bot.crashpoints import crashpoint
 from bot.delivery.audience import WINDOW
+from bot.delivery.errors import RETRY
 from bot.delivery.forgotten import stop_rows_without_phone
 from bot.delivery.leases import is_anything_waiting
 from bot.delivery.lists import in_states
+from bot.delivery.outcomes import LOOK_UP_AFTER
+from bot.delivery.poison import ORPHANED, tell_of_poison, told
 from models import Broadcast, Line, Outbound, PhoneLine, Store
 from models.broadcasts import DONE, SENDING
 from models.clock import real_seconds
@@ -51,10 +55,17 @@ _pl: Any = PhoneLine.__table__
 
 
 # Two questions about a broadcast, one for each of the partial indexes.
-_unsettled = in_states(_o.c.state, HELD, CLAIMED, ATTEMPTING)
+# Who is out of reach is tried again for a day and more: the rest is done, and told, before that.
+_unsettled = sa.and_(in_states(_o.c.state, HELD, CLAIMED, ATTEMPTING), sa.func.coalesce(_o.c.reason, "") != RETRY)
 _run_out = sa.func.coalesce(_o.c.lease_until, 0) < sa.bindparam("real")
-_RECLAIM = sa.update(_o).where(in_states(_o.c.state, CLAIMED), _run_out).values(state=QUEUED, lease_until=None)
-_DOUBT = sa.update(_o).where(in_states(_o.c.state, ATTEMPTING), _run_out).values(state=UNKNOWN, lease_until=None)
+# A pump that still holds the line has its claims in hand, however long the carrier makes it wait.
+_holder_lives = sa.exists().where(_l.c.id == _o.c.line_id, _l.c.fence == _o.c.fence, _l.c.lease_until >= sa.bindparam("real"))
+_RECLAIM = sa.update(_o).where(in_states(_o.c.state, CLAIMED), _run_out, ~_holder_lives).values(ORPHANED).returning(*told)
+_DOUBT = (
+    sa.update(_o)
+    .where(in_states(_o.c.state, ATTEMPTING), _run_out)
+    .values(state=UNKNOWN, lease_until=None, check_at=sa.bindparam("check", type_=_o.c.check_at.type), checks=0)
+)
 _due = (
     sa.select(_o.c.id)
     .where(in_states(_o.c.state, HELD), _o.c.due_at <= sa.bindparam("now"), sa.func.coalesce(_o.c.reason, "").not_in(WITHOUT_HOUR))
@@ -87,23 +98,23 @@ _DONE = (
     )
     .values(state=DONE, done_at=sa.bindparam("now"))
 )
+# Due from now on: what waited for a person must not look as if it had been late all the time (/healthz).
+_NOW_DUE: dict[str, Any] = {"state": QUEUED, "reason": None, "due_at": sa.bindparam("now", type_=_o.c.due_at.type)}
 _open_window = sa.exists().where(
     _pl.c.phone_id == _o.c.phone_id, _pl.c.line_id == _o.c.line_id, _pl.c.last_inbound_at > sa.bindparam("since")
 )
-_WINDOW = sa.update(_o).where(in_states(_o.c.state, HELD), _o.c.reason == "window", _open_window).values(state=QUEUED, reason=None)
+_WINDOW = sa.update(_o).where(in_states(_o.c.state, HELD), _o.c.reason == "window", _open_window).values(_NOW_DUE)
 _HER_WINDOW = (
     sa.update(_o)
     .where(
         _o.c.phone_id == sa.bindparam("phone"), _o.c.line_id == sa.bindparam("line"), in_states(_o.c.state, HELD), _o.c.reason == "window"
     )
-    .values(state=QUEUED, reason=None)
+    .values(_NOW_DUE)
 )
 
 
 _HER_QUESTIONS = (
-    sa.update(_o)
-    .where(_o.c.phone_id == sa.bindparam("phone"), in_states(_o.c.state, HELD), _o.c.reason == "question")
-    .values(state=QUEUED, reason=None, due_at=_o.c.created_at)
+    sa.update(_o).where(_o.c.phone_id == sa.bindparam("phone"), in_states(_o.c.state, HELD), _o.c.reason == "question").values(_NOW_DUE)
 )
 
 
@@ -111,11 +122,13 @@ def sweep(store: Store) -> Swept:
     """Put everything right once. Cheap when there is nothing to do; any number of workers may do it at the same time."""
     now, real = store.clock.now(), real_seconds()
     with store.write() as session:
-        reclaimed = _run(session, _RECLAIM, real=real)
-        unknown = _run(session, _DOUBT, real=real)
+        orphans = session.connection().execute(_RECLAIM, {"real": real, "now": now}).all()
+        reclaimed = len(orphans) - tell_of_poison(session, now, orphans)
+        unknown = _run(session, _DOUBT, real=real, check=now + LOOK_UP_AFTER)
         expired = _run(session, _EXPIRE_HELD, now=now) + _run(session, _EXPIRE_QUEUED, now=now)
         released = _run(session, _RELEASE, now=now)
         stop_rows_without_phone(session, now)
+    crashpoint("sweep.half_way")
     with store.write() as session:
         done = _run(session, _DONE, now=now)
         waiting = is_anything_waiting(session, now)
@@ -125,20 +138,20 @@ def sweep(store: Store) -> Swept:
     return swept
 
 
-def release_window(session: Session, phone_id: int, line_id: int) -> int:
+def release_window(session: Session, now: datetime, phone_id: int, line_id: int) -> int:
     """She wrote on a WhatsApp line: what waited for that may go. Returns how many; ring after the commit."""
-    return int(session.connection().execute(_HER_WINDOW, {"phone": phone_id, "line": line_id}).rowcount)
+    return int(session.connection().execute(_HER_WINDOW, {"phone": phone_id, "line": line_id, "now": now}).rowcount)
 
 
-def release_questions(session: Session, phone_id: int) -> int:
+def release_questions(session: Session, now: datetime, phone_id: int) -> int:
     """She answered: the next question to this phone may go. Returns how many; ring after the commit."""
-    return int(session.connection().execute(_HER_QUESTIONS, {"phone": phone_id}).rowcount)
+    return int(session.connection().execute(_HER_QUESTIONS, {"phone": phone_id, "now": now}).rowcount)
 
 
 def release_open_windows(store: Store) -> int:
     """The same for everybody, for a minute's sweep: a message that came while the webhook was busy elsewhere is not forgotten."""
     with store.write() as session:
-        return _run(session, _WINDOW, since=store.clock.now() - WINDOW)
+        return _run(session, _WINDOW, since=store.clock.now() - WINDOW, now=store.clock.now())
 
 
 def _run(session: Session, statement: Any, **values: float | datetime) -> int:

@@ -9,11 +9,13 @@ import time
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
 
+from bot.crashpoints import crashpoint
+from bot.delivery.knocks import knock
 from bot.delivery.leases import is_anything_waiting
 from bot.delivery.sweep import release_open_windows, sweep
 from bot.delivery.trouble import DATABASE_TROUBLE, name_trouble
 from bot.deployment import Deployment
-from bot.schedule.timers import DueTimer, claim_due, finish, put_off, set_timer
+from bot.schedule.timers import DueTimer, claim_due, find_unanswered, finish, give_back, put_off, set_timer
 
 log = logging.getLogger(__name__)
 
@@ -21,6 +23,8 @@ Handler = Callable[[Deployment, DueTimer], None]
 
 TICK_SECONDS, SWEEP_SECONDS, WINDOW_SECONDS = 1.0, 5.0, 60.0
 MOST_TIMERS = 20
+# So long a timer may wait for a worker of the version that knows its kind.
+UNANSWERED_AFTER = timedelta(minutes=5)
 
 
 class ClockThread(threading.Thread):
@@ -48,6 +52,8 @@ class ClockThread(threading.Thread):
         self.stop_asked = stop or threading.Event()
         self._on_death = on_death or (lambda: os._exit(70))
         self._sweep_after = self._window_after = 0.0
+        self._in_hand: list[DueTimer] = []
+        self._told: set[str] = set()
 
     def run(self) -> None:
         try:
@@ -69,8 +75,13 @@ class ClockThread(threading.Thread):
         deployment = self.deployment
         if deployment.settings.has_simulator:
             deployment.store.refresh_clock()
-        for timer in claim_due(deployment.store, deployment.clock.now(), MOST_TIMERS):
-            self._handle(timer)
+        if self._in_hand:
+            # Claimed at an earlier look, under which the database went away.
+            give_back(deployment.store, self._in_hand)
+        self._in_hand = claim_due(deployment.store, deployment.clock.now(), MOST_TIMERS, self.handlers)
+        while self._in_hand:
+            self._handle(self._in_hand[0])
+            del self._in_hand[0]
         now = time.monotonic()
         if now >= self._sweep_after:
             self._sweep_after = now + SWEEP_SECONDS
@@ -81,7 +92,10 @@ class ClockThread(threading.Thread):
                 waiting = is_anything_waiting(session, deployment.clock.now())
         if now >= self._window_after:
             self._window_after = now + WINDOW_SECONDS
+            self._tell_unanswered()
             waiting = release_open_windows(deployment.store) > 0 or waiting
+            knocked = knock(deployment.store)
+            waiting = knocked.moved + knocked.knocks > 0 or waiting
         if waiting:
             self.ring(deployment)
 
@@ -93,16 +107,22 @@ class ClockThread(threading.Thread):
                 due = next_occurrence(now, span)
                 set_timer(session, kind, 0, f"{kind}:{due:%Y-%m-%dT%H:%M:%SZ}", due)
 
+    def _tell_unanswered(self) -> None:
+        """During a deploy another version answers them; else they stand still, and somebody should know. Told once a process."""
+        late = self.deployment.clock.now() - UNANSWERED_AFTER
+        for kind in set(find_unanswered(self.deployment.store, late, self.handlers)) - self._told:
+            self._told.add(kind)
+            log.error("timers of kind %s are due, and this version answers none of that kind", kind)
+
     def _handle(self, timer: DueTimer) -> None:
-        handler = self.handlers.get(timer.kind)
+        crashpoint("timer.claimed")
         try:
-            if handler is None:
-                raise LookupError(f"nobody answers timers of kind {timer.kind}")
-            handler(self.deployment, timer)
+            self.handlers[timer.kind](self.deployment, timer)
         except Exception as error:  # noqa: BLE001 - one poisoned timer must not stop the others
             log.error("timer %d of kind %s failed, try %d (%s)", timer.id, timer.kind, timer.attempt, type(error).__name__)
             put_off(self.deployment.store, timer)
         else:
+            crashpoint("timer.before_done")
             finish(self.deployment.store, timer)
 
 
