@@ -9,10 +9,11 @@ from bot.conversation.steps import FlowEntry, Word
 from .action_alert import action_alert, status
 from .asking import help_, lang, me, menu, name
 from .check_in import check_in
+from .choosing import early, quiet, sms
 from .join import join
 from .leaving import back, forget, leave, pause, start, stop, stop_asked, wrong
 from .notes import care_words, note, notes, off, on, reply, sos
-from .organizing import alert, hold_it, in_language, new_poll, ok, send
+from .organizing import alert, at, change, drop_it, hold_it, in_language, new_poll, ok, resend_it, send
 from .poll import close, poll, polls
 from .which import which_group, which_question
 
@@ -33,16 +34,26 @@ WORDS = (
     Word("OK", "ok", (), always=True, who="organizer", takes="number", alone=False),
     Word("REPLY", "reply", ("responder", "jawab"), always=True, who="organizer or supporter", takes="written"),
     Word("HOLD", "hold_it", ("detener", "roko"), always=True, who="organizer", takes="number"),
+    Word("CHANGE", "change", ("cambiar", "badlo", "बदलो"), always=True, who="organizer", takes="written", alone=False),
+    Word("DROP", "drop_it", ("descartar", "radd", "रद्द"), always=True, who="organizer", takes="number", alone=False),
+    Word("RESEND", "resend_it", ("reenviar", "phir bhejo", "फिर भेजो"), always=True, who="organizer", takes="number", alone=False),
+    Word("AT", "at", ("a las", "samay", "समय"), who="organizer with a draft", takes="said", alone=False),
     *(
         Word(code, "in_language", also, who="organizer with a draft", takes="written", alone=False, capitals=True, gives={"language": name})
         for code, also, name in (("HI", (), "hi"), ("HILATN", ("hi-latn",), "hi-Latn"), ("ES", (), "es"), ("EN", (), "en"))
     ),
     Word("NOTE", "note", ("nota", "sandesh", "संदेश"), takes="text", alone=False),
-    Word("STATUS", "status", ("estado", "haal"), who="organizer"),
+    Word("STATUS", "status", ("estado", "haal"), who="organizer", takes="number"),
     Word("NOTES", "notes", ("notas",), who="organizer"),
     Word("CLOSE", "close", ("cerrar",), who="organizer", takes="number"),
     Word("ON", "on", (), who="supporter"),
     Word("OFF", "off", (), who="supporter", always=True),
+    Word("QUIET", "quiet", ("silencio", "shaant", "शांत"), takes="hours"),
+    Word("QUIET OFF", "quiet", ("silencio no", "shaant nahi", "शांत नहीं"), gives={"off": "off"}),
+    Word("EARLY", "early", ("temprano", "savere", "सवेरे")),
+    Word("EARLY OFF", "early", ("temprano no", "savere nahi", "सवेरे नहीं"), gives={"off": "off"}),
+    Word("SMS", "sms", ()),
+    Word("SMS OFF", "sms", ("sms no", "sms nahi", "sms नहीं"), gives={"off": "off"}),
     Word("BACK", "back", ("volver", "wapas", "वापस")),
     Word("LEAVE", "leave", ("abandonar", "chhod do group", "समूह छोड़ें")),
     Word("LANG", "lang", ("language", "idioma", "lengua", "bhasha", "भाषा"), takes="said"),
@@ -71,6 +82,10 @@ FLOWS = {
         FlowEntry(in_language, "the draft in another language", example={"language": "hi", **_WRITTEN}),
         FlowEntry(ok, "another organizer agrees", example={"number": "47"}),
         FlowEntry(hold_it, "any organizer holds what is unsent"),
+        FlowEntry(change, "new words for what was sent", example={"written": "47 Rally at 6pm, Gandhi Chowk"}),
+        FlowEntry(drop_it, "nothing more of it leaves, for good", example={"number": "47"}),
+        FlowEntry(resend_it, "what is not confirmed goes out once more", example={"number": "47"}),
+        FlowEntry(at, "the hour of a draft", example={"said": "tomorrow 9am"}),
         FlowEntry(notes, "what members wrote"),
         FlowEntry(reply, "the answer to a note", example={"written": "7 We meet at six"}),
         FlowEntry(note, "what no flow took", example={"text": "When is the next meeting?"}),
@@ -84,6 +99,9 @@ FLOWS = {
         FlowEntry(leave, "leaving one collective"),
         FlowEntry(pause, "a rest from texts"),
         FlowEntry(back, "the end of a pause"),
+        FlowEntry(quiet, "her own quiet hours"),
+        FlowEntry(early, "texts on the morning of an action"),
+        FlowEntry(sms, "SMS where WhatsApp fails"),
         FlowEntry(forget, "erasing what is held"),
         FlowEntry(wrong, "the number changed hands"),
         FlowEntry(help_, "who this is"),

@@ -26,11 +26,13 @@ def action_alert(broadcast_id: int) -> Flow:
         yield Say("Thank you for telling us. If plans change, send YES.")
 
 
-def status() -> Flow:
-    """STATUS, for organizers: who comes, and how far the last broadcast is."""
-    count = yield Do("headcount", read_headcount)
+def status(number: str | None = None) -> Flow:
+    """STATUS, for organizers: who comes, and how far the last broadcast is; STATUS 47: that one."""
+    count = yield Do("headcount", read_headcount, {"number": number})
     alert, sending = count["alert"], count["sending"]
-    if alert is None and sending is None:
+    if alert is None and sending is None and number is not None:
+        yield Say("Nothing was sent under {number}.", {"number": number})
+    elif alert is None and sending is None:
         yield Say("Nothing has been sent yet. Send ALERT, SEND or POLL and your words.")
     if alert is not None:
         yield Say("Action {number}: yes {yes}, maybe {maybe}, no {no}.", alert)
@@ -38,3 +40,9 @@ def status() -> Flow:
         yield Say("{number} is a draft: not sent yet.", {"number": sending["number"]})
     elif sending is not None:
         yield Say("{number}: sent to {sent} of {total}.", sending)
+        if sending["failed"] or sending["unknown"]:
+            yield Say("Not reached: {failed}. Not confirmed: {unknown}.", sending)
+        if sending["state"] == "held":
+            yield Say("Held: {why}. OK {number} lets it go.", sending)
+        elif sending["state"] == "stopped":
+            yield Say("It was stopped.")

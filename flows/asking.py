@@ -32,8 +32,9 @@ def menu() -> Flow:
     """MENU: at most six lines. Private words are not on it: somebody else may hold the phone."""
     roles = yield Do("roles", read_roles)
     yield Say("POLLS: open votes\nLANG: language. NAME: your name\nPAUSE, LEAVE, STOP: less or no texts\nME: what we hold on you")
+    yield Say("QUIET, EARLY, SMS: when and how" if roles.get("sms") else "QUIET, EARLY: when we may text you")
     if roles["organizer"]:
-        yield Say("SEND, POLL, ALERT + words; STATUS, NOTES, REPLY, HOLD, CLOSE")
+        yield Say("SEND, POLL, ALERT + words; STATUS, NOTES, REPLY, HOLD, CHANGE, DROP, CLOSE")
     elif roles["supporter"]:
         yield Say("ON, OFF: your duty. REPLY + number + words")
     else:
@@ -53,6 +54,8 @@ def me() -> Flow:
             "We hold: this number, groups {collectives} since {since}. Texts are deleted after 7 days. FORGET deletes all.",
             {"collectives": held["collectives"], "since": held["since"]},
         )
+    if held.get("chosen"):
+        yield Say("You chose: {words}", {"words": held["chosen"]})
 
 
 def name(said: str | None = None) -> Flow:

@@ -1,6 +1,18 @@
-"""Organizers write from a phone: SEND, ALERT, POLL; HI, ES, EN for the other languages; OK and HOLD."""
+"""Organizers write from a phone: SEND, ALERT, POLL; HI, ES, EN and AT for the draft; OK and HOLD; CHANGE, DROP and RESEND."""
 
-from bot.conversation.actions import add_language, approve_by_other, draft_alert, draft_notice, draft_poll, hold, send_with_code
+from bot.conversation.actions import (
+    add_language,
+    approve_by_other,
+    change_broadcast,
+    draft_alert,
+    draft_notice,
+    draft_poll,
+    drop,
+    hold,
+    resend,
+    schedule_draft,
+    send_with_code,
+)
 from bot.conversation.steps import Do, Flow, Say
 
 WHY_NOT_DRAFTED = {
@@ -13,6 +25,13 @@ WHY_NOT_DRAFTED = {
     "too_late": "It is too late for that action.",
     "not_a_poll": "Write a poll so: POLL Where do we meet? / Park / School",
     "no_draft": "There is no draft now. Start with SEND, ALERT or POLL and your words.",
+    "no_moment": "When? Write it so: AT tomorrow 9am",
+    "not_a_change": "Write a change so: CHANGE 47 and the new words",
+    "gone": "Nothing was sent under {number}.",
+    "a_draft": "{number} has not left. DROP {number} and write it anew.",
+    "a_poll": "A vote can not be changed. DROP {number} ends it; ask anew with POLL.",
+    "no_words_of_ours": "{number} can not be changed.",
+    "corrected": "{number} was changed already. To change it again: CHANGE {newer} and your words.",
     "other_options": "Please give the same number of options, so: {code} Question? / First / Second",
 }
 
@@ -63,10 +82,25 @@ def in_language(language: str, written: str) -> Flow:
     yield from preview(draft)
 
 
+def at(said: str) -> Flow:
+    """AT tomorrow 9am: the draft leaves then."""
+    draft = yield Do("draft", schedule_draft, {"said": said})
+    yield from preview(draft)
+
+
+def change(written: str) -> Flow:
+    """CHANGE 47 and new words: nothing more of 47 leaves, and its correction waits for its yes."""
+    draft = yield Do("draft", change_broadcast, {"written": written})
+    if draft.get("stopped"):
+        yield Say("{number} is held: no more of it leaves.", {"number": draft["old"]})
+    yield from preview(draft)
+
+
 def preview(draft: dict) -> Flow:
-    """Who would get it, what it takes, and the two ways to let it go."""
+    """Who would get it, what it takes, when, and the two ways to let it go."""
     if draft["refused"] is not None:
-        yield Say(WHY_NOT_DRAFTED[draft["refused"]], {"code": draft.get("code", "")})
+        fill = {"code": draft.get("code", ""), "number": draft.get("number", 0), "newer": draft.get("newer", 0)}
+        yield Say(WHY_NOT_DRAFTED[draft["refused"]], fill)
         return
     if draft.get("start"):
         yield Say("Added to: {start}", {"start": draft["start"]})
@@ -74,10 +108,18 @@ def preview(draft: dict) -> Flow:
         "{number}: to {people}, segments each: {segments}.",
         {"number": draft["number"], "people": draft["people"], "segments": draft["segments"]},
     )
+    if draft["cost"]:
+        yield Say("Costs about {cost}.", {"cost": draft["cost"]})
+    if draft["over_cap"]:
+        yield Say("This month's money is not enough for all.")
     if draft["fallback"]:
         yield Say("Not in their language: {fallback}.", {"fallback": draft["fallback"]})
     if draft["held"]:
         yield Say("Quiet hours: {held} get it later.", {"held": draft["held"]})
+    if draft["leaves"]:
+        yield Say("Leaves {when}.", {"when": draft["leaves"]})
+    if draft.get("begins"):
+        yield Say("Begins {when}.", {"when": draft["begins"]})
     yield Say("Reply SEND and your code, or another organizer texts OK {number}.", {"number": draft["number"]})
 
 
@@ -89,7 +131,13 @@ def ok(number: str) -> Flow:
 
 def told(sent: dict) -> Flow:
     """What became of it."""
-    if sent["sent"]:
+    if sent["sent"] and sent["span"]:
+        yield Say(
+            "{number}: leaves in {span}. HOLD {number} stops it. STATUS shows how far.", {"number": sent["number"], "span": sent["span"]}
+        )
+    elif sent["sent"] and sent["when"]:
+        yield Say("{number}: leaves {when}. HOLD {number} stops it.", {"number": sent["number"], "when": sent["when"]})
+    elif sent["sent"]:
         yield Say("{number} is on its way. STATUS shows how far. HOLD {number} stops what is unsent.", {"number": sent["number"]})
     else:
         yield Say(WHY_NOT_SENT[sent["why"]], {"number": sent["number"]})
@@ -102,3 +150,28 @@ def hold_it(number: str | None = None) -> Flow:
         yield Say("{number} is held. What is unsent waits. Another organizer lets it go with OK {number}.", {"number": held["number"]})
     else:
         yield Say("There is nothing to hold.")
+
+
+def drop_it(number: str) -> Flow:
+    """DROP 47: for good."""
+    dropped = yield Do("drop", drop, {"number": number})
+    if not dropped["dropped"]:
+        yield Say("Nothing of {number} is left to drop.", {"number": dropped["number"]})
+    elif dropped["sent"]:
+        yield Say("{number} is dropped. Sent before: {sent}. Not sent: {unsent}.", dropped)
+    else:
+        yield Say("{number} is dropped. Nothing of it was sent.", {"number": dropped["number"]})
+
+
+def resend_it(number: str) -> Flow:
+    """RESEND 47: what is not confirmed, once more."""
+    again = yield Do("resend", resend, {"number": number})
+    if again["resent"]:
+        yield Say("{number}: not confirmed, sent once more: {resent}.", {"number": again["number"], "resent": again["resent"]})
+    elif again["pending"]:
+        yield Say(
+            "{number}: we still look up {pending} with the carrier. Try RESEND {number} in 10 minutes.",
+            {"number": again["number"], "pending": again["pending"]},
+        )
+    else:
+        yield Say("Nothing of {number} can be sent again.", {"number": again["number"]})

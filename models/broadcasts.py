@@ -33,7 +33,7 @@ class Broadcast(Base):
     # None: the command line.
     author_id: Mapped[int | None] = mapped_column(BigId)  # membership
     approver_id: Mapped[int | None] = mapped_column(BigId)
-    approved_by: Mapped[str | None] = mapped_column(String(10))  # organizer | code | cli | clock
+    approved_by: Mapped[str | None] = mapped_column(String(10))  # organizer | code | terminal | cli | clock
     # Who held it: releasing takes another.
     holder_id: Mapped[int | None] = mapped_column(BigId)
     # organizer | line (wrongly set up) | filtered (carriers take it for spam) | cap (the month's money is spent); None: not held.

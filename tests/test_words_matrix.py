@@ -25,6 +25,7 @@ from tests.world import Answer, World
 # What may follow a word, by what it takes.
 FOLLOWS = {
     "days": "3",
+    "hours": "22-7",
     "word": "SANGHA",
     "written": "7 Rally today? / Park / School",
     "number": "1",
@@ -283,7 +284,7 @@ def problem(said: Said, answer: Answer, trace: Trace, state: str, language: str,
 
 _DEVANAGARI = re.compile("[\u0900-\u097f]")
 # Obeyed in any state, but not for members; and a JOIN that names nothing is only a text.
-_NOT_HERS = frozenset({"ALERT", "SEND", "POLL", "OK", "REPLY", "HOLD", "OFF"})
+_NOT_HERS = frozenset({"ALERT", "SEND", "POLL", "OK", "REPLY", "HOLD", "CHANGE", "DROP", "RESEND", "OFF"})
 
 
 def interrupts(said: Said) -> bool:

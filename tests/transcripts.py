@@ -9,6 +9,7 @@
     bot: (nothing)                                          the carrier or nobody answers
     bot to Bela: A member would like to talk …              a message of its own, to somebody
     after 13 hours                                          time passes, and what is due happens
+    lost: Asha                                              nobody knows whether the last broadcast reached her; the look-ups are over
 
 "Stranger" is a phone that belongs to nobody. ``{code}`` is the organizer's one-time code at that moment.
 """
@@ -30,15 +31,16 @@ from bot.conversation.due import close_due_poll, run_out_patience
 from bot.delivery.gateway import Accepted
 from bot.delivery.plan import plan_broadcast
 from bot.delivery.pump import serve_lines
+from bot.delivery.reports import report_broadcast
 from bot.delivery.sweep import sweep
 from bot.schedule.timers import claim_due, finish
 from flows import FLOWS
-from models import Outbound, SecondFactor
+from models import Outbound, Phone, SecondFactor
 from tests.world import World, new_sid
 
 SECRET = "JBSWY3DPEHPK3PXPJBSWY3DPEHPK3PXP"
 _PERSON = re.compile(r"(\w+)(?: \(([^)]*)\))?")
-_TIME = re.compile(r"after (\d+) (minute|hour|day)s?")
+_TIME = re.compile(r"after (\d+) (second|minute|hour|day)s?")
 
 
 class InstantCarrier:
@@ -48,7 +50,7 @@ class InstantCarrier:
         self.taken: list[tuple[str, str, str]] = []
         self._lock = threading.Lock()
 
-    def send(self, *, to: str, sender: str, body: str, callback: str) -> Any:
+    def send(self, *, to: str, sender: str, body: str, callback: str, **_extra: Any) -> Any:
         with self._lock:
             self.taken.append((to, sender, body))
         return Accepted(new_sid())
@@ -134,6 +136,8 @@ class Player:
             if line.who == "time":
                 assert not answers, f"{where}: the bot also said {answers!r}"
                 self._pass_time(line.text)
+            elif line.who == "lost":
+                self._lose(line.text)
             elif line.who == "bot" and line.to is not None:
                 self._deliver()
                 self._expect_sent(where, line)
@@ -156,6 +160,15 @@ class Player:
         assert answer.status == 200, f"{self.path.name}:{line.number}: HTTP {answer.status}"
         return answer.texts or ["(nothing)"]
 
+    def _lose(self, name: str) -> None:
+        self._deliver()
+        phone = self.world.store.hash_number(self.numbers[name])
+        with self.world.store.write() as session:
+            rows = sa.select(Outbound.id).join(Phone, Phone.id == Outbound.phone_id).where(Phone.number_hash == phone)
+            newest = session.scalars(rows.where(Outbound.broadcast_id.is_not(None)).order_by(Outbound.id.desc()).limit(1)).one()
+            lost = {"state": "unknown", "checks": 2, "check_at": None, "sid": None, "accepted_at": None}
+            session.execute(sa.update(Outbound).where(Outbound.id == newest).values(**lost))
+
     def _pass_time(self, text: str) -> None:
         match = _TIME.fullmatch(text.strip())
         assert match, f"write time as 'after 13 hours', not {text!r}"
@@ -172,6 +185,8 @@ class Player:
                     close_due_poll(deployment, timer)
                 elif timer.kind == "patience":
                     run_out_patience(deployment, timer, FLOWS)
+                elif timer.kind == "report":
+                    report_broadcast(deployment, timer.subject_id, timer.id)
                 finish(deployment.store, timer)
         sweep(deployment.store)
         with deployment.store.read() as session:

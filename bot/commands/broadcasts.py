@@ -1,11 +1,10 @@
-"""``flask broadcast preview``, ``send``, ``status`` and ``stop``."""
+"""``flask broadcast preview`` and ``send``. What may be done to one that is on its way: ``steering``."""
 
 from __future__ import annotations
 
 import json
-import time
-from collections.abc import Mapping
-from dataclasses import dataclass
+import math
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -14,29 +13,22 @@ import click
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
-from bot.commands.ground import LanguageType, Refused, Subject, count, current_deployment, find_collective, is_terminal, progress_bar
+from bot.commands.ground import LanguageType, Refused, Subject, count, current_deployment, find_collective, is_terminal
 from bot.delivery.bell import ring
-from bot.delivery.broadcasts import (
-    MOST_SEGMENTS,
-    Preview,
-    approve_broadcast,
-    broadcast_status,
-    draft_broadcast,
-    preview_broadcast,
-    refuse_reason,
-    stop_broadcast,
-)
+from bot.delivery.broadcasts import MOST_SEGMENTS, approve_broadcast, draft_broadcast, record_act, refuse_reason
+from bot.delivery.caps import format_money
+from bot.delivery.costs import Estimate, estimate_cost
 from bot.delivery.plan import plan_broadcast
+from bot.delivery.previews import Preview, preview_broadcast
 from bot.deployment import Deployment
 from models import Broadcast, Collective, Group, Outbound
-from models.broadcasts import DONE, STOPPED
-from models.messages import ATTEMPTING, CLAIMED, HELD, QUEUED
+from models.broadcasts import DRAFT
+from models.messages import HELD
 
 broadcast = Subject("broadcast", help="Texts to everyone, or to a group.")
 commands: tuple[click.Command, ...] = (broadcast,)
 
-WATCH_SECONDS = 1.0
-_REFUSALS = {
+REFUSALS = {
     "no_words": "there are no words to send",
     "too_long": f"it is over {MOST_SEGMENTS} segments: shorten it",
     "no_line": "the collective has no line to speak through",
@@ -54,7 +46,20 @@ _LEFT_OUT = {
     "refused": "have a number that the carrier refuses",
     "detached": "have a number that changed hands",
     "one_way": "are reached by a line nobody can answer on",
+    "no_consent": "have not agreed to check-ins themselves",
+    "too_late": "could not be written to before it is too late",
+    "left": "have left",
 }
+_CULPRITS_SHOWN = 12
+
+
+@dataclass(frozen=True)
+class Ahead:
+    """What sending would do, and the reason against it."""
+
+    preview: Preview
+    cost: Estimate
+    refused: str | None
 
 
 @dataclass(frozen=True)
@@ -65,6 +70,8 @@ class Wish:
     text: str
     group: str | None
     translations: tuple[tuple[str, str], ...] = ()
+    early: bool = False
+    key: str | None = None
 
 
 class WallTime(click.ParamType):
@@ -103,61 +110,93 @@ def _wished(act: Any) -> Any:
 
 @broadcast.act("preview")
 @_wished
+@click.option("--at", "wall_time", type=WallTime(), help="As if it left then, in the collective's zone: 2026-12-01T18:00.")
 @click.option("--json", "as_json", is_flag=True, help="For programs.")
-def preview(word: str, text: str, group: str | None, translations: tuple[tuple[str, str], ...], as_json: bool) -> None:
-    """Who would get it now, and what it costs. Sends nothing."""
-    told, reason = _look_ahead(current_deployment(), Wish(word, text, group, translations), None)
+def preview(
+    word: str, text: str, group: str | None, translations: tuple[tuple[str, str], ...], wall_time: datetime | None, as_json: bool
+) -> None:
+    """Who would get it now, who would not, and what it costs. Sends nothing."""
+    deployment = current_deployment()
+    ahead = _look_ahead(deployment, Wish(word, text, group, translations), _moment_of(deployment, word, wall_time))
     if as_json:
-        report = {
-            name: getattr(told, name) for name in ("recipients", "encoding", "segments", "held", "by_language", "fallback", "left_out")
-        }
-        click.echo(json.dumps(report | {"refused": reason}))
+        click.echo(json.dumps(asdict(ahead.preview) | {"cost_micros": ahead.cost.micros, "refused": ahead.refused}))
     else:
-        _tell_preview(told)
-    if reason:
-        raise Refused(f"It can not be sent: {_REFUSALS[reason]}.")
+        tell_preview(ahead)
+    if ahead.refused:
+        raise Refused(f"It can not be sent: {REFUSALS[ahead.refused]}.")
 
 
 @broadcast.act("send")
 @_wished
 @click.option("--at", "wall_time", type=WallTime(), help="Later, in the collective's zone: 2026-12-01T18:00.")
-@click.option("--yes", is_flag=True, help="Send without asking.")
-def send(word: str, text: str, group: str | None, translations: tuple[tuple[str, str], ...], wall_time: datetime | None, yes: bool) -> None:
+@click.option("--early", is_flag=True, help="Before quiet hours end, to those who agreed to early texts.")
+@click.option("--key", help="Any words of yours: the same key again sends nothing again.")
+@click.option("--yes", is_flag=True, help="Send without asking, and without time to call it back.")
+def send(
+    word: str,
+    text: str,
+    group: str | None,
+    translations: tuple[tuple[str, str], ...],
+    wall_time: datetime | None,
+    early: bool,
+    key: str | None,
+    yes: bool,
+) -> None:
     """Send to every member. The last line printed is the broadcast's id."""
-    if not yes and not is_terminal():
-        raise click.UsageError("There is no terminal to ask in. Say --yes to send without being asked.")
-    deployment, wish = current_deployment(), Wish(word, text, group, translations)
+    require_yes(yes)
+    deployment, wish = current_deployment(), Wish(word, text, group, translations, early, key)
     at = _moment_of(deployment, word, wall_time)
     if not yes:
-        told, reason = _look_ahead(deployment, wish, at)
-        _tell_preview(told)
-        if reason is None:
+        ahead = _look_ahead(deployment, wish, at)
+        tell_preview(ahead)
+        if ahead.refused is None:
             click.confirm("Send it?", abort=True)
     now = deployment.clock.now()
     with deployment.store.write() as session:
         made = _draft(session, now, wish)
+        made_id = made.id
+        if made.state != DRAFT:
+            click.echo(f"This key has sent broadcast {made_id} already. Nothing is sent again.")
+            click.echo(made_id)
+            return
         reason = refuse_reason(session, at or now, made)
         if reason is not None:
-            raise Refused(f"Nothing was sent: {_REFUSALS[reason]}.")
-        approve_broadcast(session, now, made, how="cli", at=at)
-        made_id = made.id
-    if at is None:
+            raise Refused(f"Nothing was sent: {REFUSALS[reason]}.")
+        approve_broadcast(session, now, made, how="cli" if yes else "terminal", at=at)
+        record_act(session, now, made, "sent from the command line")
+        due = made.due_at or now
+    tell_departure(deployment, made_id, due)
+
+
+def require_yes(yes: bool) -> None:
+    """Refuse to act unasked where nobody sits who could be asked."""
+    if not yes and not is_terminal():
+        raise click.UsageError("There is no terminal to ask in. Say --yes to send without being asked.")
+
+
+def tell_departure(deployment: Deployment, broadcast_id: int, due: datetime) -> None:
+    """Plan an approved broadcast if its moment has come, say what happens now, and its id as the last line."""
+    now = deployment.clock.now()
+    if due <= now:
         # Planned here and not by the worker: then it stands in the database whole, Redis or not.
-        planned = plan_broadcast(deployment, made_id)
+        planned = plan_broadcast(deployment, broadcast_id)
         click.echo(f"Planned for {count(planned, 'phone')}.")
         with deployment.store.read() as session:
             waiting = session.execute(
                 sa.select(Outbound.reason, sa.func.count(), sa.func.min(Outbound.due_at))
-                .where(Outbound.broadcast_id == made_id, Outbound.state == HELD)
+                .where(Outbound.broadcast_id == broadcast_id, Outbound.state == HELD)
                 .group_by(Outbound.reason)
             ).all()
-        for reason, held, due in waiting:
-            click.echo(f"Held for now ({reason}): {held}, the first until {due:%Y-%m-%d %H:%M} UTC.")
+        for reason, held, first in waiting:
+            click.echo(f"Held for now ({reason}): {held}, the first until {first:%Y-%m-%d %H:%M} UTC.")
         if not ring(deployment):
             click.echo("Redis does not answer: it goes out when a worker runs again.", err=True)
+    elif due - now < timedelta(minutes=1):
+        seconds = math.ceil((due - now).total_seconds())
+        click.echo(f"It goes out in {count(seconds, 'second')}. To call it back: flask broadcast hold {broadcast_id}")
     else:
-        click.echo(f"It goes out at {at:%Y-%m-%d %H:%M} UTC.")
-    click.echo(made_id)
+        click.echo(f"It goes out at {due:%Y-%m-%d %H:%M} UTC.")
+    click.echo(broadcast_id)
 
 
 def _moment_of(deployment: Deployment, word: str, wall_time: datetime | None) -> datetime | None:
@@ -183,7 +222,11 @@ def _moment_of(deployment: Deployment, word: str, wall_time: datetime | None) ->
 def _draft(session: Session, now: datetime, wish: Wish) -> Broadcast:
     collective = find_collective(session, wish.word)
     texts = dict(wish.translations) | {collective.language: wish.text}
-    return draft_broadcast(session, now, collective.id, "notice", texts, group_id=_find_group(session, collective, wish.group))
+    group_id = _find_group(session, collective, wish.group)
+    made = draft_broadcast(session, now, collective.id, "notice", texts, group_id=group_id, request_key=wish.key)
+    if made.state == DRAFT:
+        made.early = wish.early
+    return made
 
 
 def _find_group(session: Session, collective: Collective, name: str | None) -> int | None:
@@ -198,73 +241,42 @@ def _find_group(session: Session, collective: Collective, name: str | None) -> i
     return found
 
 
-def _look_ahead(deployment: Deployment, wish: Wish, at: datetime | None) -> tuple[Preview, str | None]:
-    """What sending would do, and the reason against it: drafted, looked at, and taken back."""
+def _look_ahead(deployment: Deployment, wish: Wish, at: datetime | None) -> Ahead:
+    """Drafted, looked at, and taken back."""
     now = deployment.clock.now()
     with deployment.store.write() as session:
         draft = session.begin_nested()
-        made = _draft(session, now, wish)
-        reason = refuse_reason(session, at or now, made)
-        told = preview_broadcast(session, at or now, made)
+        ahead = look_at(deployment, session, at or now, _draft(session, now, replace(wish, key=None)))
         draft.rollback()
-    return told, reason
+    return ahead
 
 
-def _tell_preview(told: Preview) -> None:
+def look_at(deployment: Deployment, session: Session, moment: datetime, made: Broadcast) -> Ahead:
+    """What a draft would do if it left at ``moment``."""
+    reason = refuse_reason(session, moment, made)
+    cost = estimate_cost(deployment.store, session, moment, made)
+    return Ahead(preview_broadcast(session, moment, made), cost, reason)
+
+
+def tell_preview(ahead: Ahead) -> None:
+    """A preview on the terminal."""
+    told = ahead.preview
     click.echo(f"{count(told.recipients, 'person', 'people')}, {count(told.segments, 'segment')} each at most ({told.encoding}).")
+    if len(told.by_language) > 1:
+        click.echo("  " + ", ".join(f"{language} {number:,}" for language, number in sorted(told.by_language.items())))
+    for language, characters in told.culprits.items():
+        shown = " ".join(characters[:_CULPRITS_SHOWN]) + (" ..." if len(characters) > _CULPRITS_SHOWN else "")
+        click.echo(f"  the text in {language} holds {shown} which takes UCS-2: 70 characters a segment, not 160")
+    click.echo(f"Costs about {format_money(ahead.cost.micros)} (the currency of your Twilio account).")
+    if not ahead.cost.fits:
+        click.echo(f"  the month's cap leaves {format_money(max(ahead.cost.left or 0, 0))}: the rest waits for next month")
     for language, number in told.fallback.items():
         click.echo(f"  {count(number, f'reader of {language} gets', f'readers of {language} get')} it in another language")
     for reason, number in told.held.items():
         click.echo(f"  {number:,} {_HELD.get(reason, reason)}")
+    if told.not_told:
+        click.echo(f"  {told.not_told:,} of them hear nothing of it: no WhatsApp template is approved. Run: flask templates submit")
+    if told.by_sms:
+        click.echo(f"  {told.by_sms:,} get it by SMS, because WhatsApp is closed for them and they allow that")
     for reason, number in told.left_out.items():
         click.echo(f"  {number:,} more {_LEFT_OUT.get(reason, reason)}")
-
-
-@broadcast.act("status")
-@click.argument("broadcast_id", type=int, metavar="ID")
-@click.option("--watch", is_flag=True, help="Until it is done.")
-@click.option("--json", "as_json", is_flag=True, help="For programs.")
-def status(broadcast_id: int, watch: bool, as_json: bool) -> None:
-    """How far a broadcast is."""
-    deployment = current_deployment()
-    told = _read_status(deployment, broadcast_id)
-    if watch:
-        with progress_bar(f"Broadcast {broadcast_id}") as show:
-            while told["state"] not in (DONE, STOPPED):
-                show(told["total"] - _waiting(told["counts"]), told["total"])
-                time.sleep(WATCH_SECONDS)
-                told = _read_status(deployment, broadcast_id)
-    if as_json:
-        click.echo(json.dumps(told))
-        return
-    click.echo(f"Broadcast {told['id']}: {told['state']}, {told['total']:,} in all, {told['resent']:,} resent.")
-    for state, number in told["counts"].items():
-        if number:
-            click.echo(f"{number:>9,}  {state}")
-
-
-def _waiting(counts: Mapping[str, int]) -> int:
-    return sum(counts[state] for state in (HELD, QUEUED, CLAIMED, ATTEMPTING))
-
-
-def _read_status(deployment: Deployment, broadcast_id: int) -> dict[str, Any]:
-    with deployment.store.read() as session:
-        try:
-            return broadcast_status(session, broadcast_id)
-        except LookupError:
-            raise Refused(f"There is no broadcast {broadcast_id}.") from None
-
-
-@broadcast.act("stop")
-@click.argument("broadcast_id", type=int, metavar="ID")
-def stop(broadcast_id: int) -> None:
-    """Nothing more of it leaves. What the carrier has already can not be called back."""
-    deployment = current_deployment()
-    with deployment.store.write() as session:
-        made = session.get(Broadcast, broadcast_id)
-        if made is None:
-            raise Refused(f"There is no broadcast {broadcast_id}.")
-        if made.state in (DONE, STOPPED):
-            raise Refused(f"Broadcast {broadcast_id} is {made.state} already.")
-        unsent = stop_broadcast(session, deployment.clock.now(), made)
-    click.echo(f"Stopped: {count(unsent, 'message')} will not leave.")

@@ -19,7 +19,7 @@ from bot.conversation.steps import Choice, NotUnderstood, Question, Scale
 from bot.conversation.talk import acting, begin, hearing_of, on_the_floor
 from bot.conversation.turn import Turn
 from bot.delivery.lists import in_states
-from models import CheckIn, Conversation, Membership, Outbound, PeerRequest
+from models import Broadcast, CheckIn, Conversation, Membership, Outbound, PeerRequest
 
 # An asking message leaves flight after a day; its poll stays votable until it closes.
 IN_FLIGHT = timedelta(hours=24)
@@ -28,8 +28,19 @@ OPEN_AT_MOST = timedelta(days=30)
 LONGEST_ANSWER = 120
 
 _table = Outbound.__table__
+_broadcasts = Broadcast.__table__
 _asking = (
-    sa.select(_table.c.id, _table.c.asks, _table.c.broadcast_id, _table.c.membership_id, _table.c.asked_at, _table.c.answered_at)
+    sa.select(
+        _table.c.id,
+        _table.c.asks,
+        _table.c.broadcast_id,
+        _table.c.membership_id,
+        _table.c.asked_at,
+        _table.c.answered_at,
+        _table.c.attempted_at,
+        _broadcasts.c.alert_id,
+    )
+    .select_from(_table.outerjoin(_broadcasts, _broadcasts.c.id == _table.c.broadcast_id))
     .where(_table.c.person_id == sa.bindparam("person"), _table.c.asked_at > sa.bindparam("since"))
     .order_by(_table.c.asked_at.desc(), _table.c.id.desc())
     .limit(12)
@@ -62,7 +73,14 @@ def candidates(turn: Turn, *, in_flight: bool) -> list[Candidate]:
     rows = _asked(turn)
     lines = {belonging.membership_id for belonging in turn.belongings}
     found = []
+    called: set[int] = set()
     for row in rows:
+        if turn.sent_at is not None and (row.attempted_at or row.asked_at) > turn.sent_at:
+            continue  # she wrote before she was asked: a late text is no answer to a later question
+        if row.alert_id in called:
+            continue  # a newer text called to the same action, in better words: "yes" means that one
+        if row.alert_id is not None:
+            called.add(row.alert_id)
         entry = turn.flows.get(row.asks)
         flying = row.answered_at is None and row.asked_at > turn.now - IN_FLIGHT
         if entry is None or row.membership_id not in lines or flying is not in_flight or not (in_flight or entry.reanswered):

@@ -85,6 +85,17 @@ def _write_on(insert: Any) -> Any:
     ).returning(_pl.c.opted_out_by)
 
 
+def _wrote_late_on(insert: Any) -> Any:
+    """The same for a text read from the carrier's list: older than what is known, it opens nothing anew and lifts no STOP."""
+    new = insert(_pl)
+    later = sa.func.coalesce(_pl.c.last_inbound_at >= new.excluded.last_inbound_at, sa.false())
+    return new.on_conflict_do_update(
+        index_elements=["phone_id", "line_id"],
+        set_={"last_inbound_at": sa.case((later, _pl.c.last_inbound_at), else_=new.excluded.last_inbound_at)},
+    ).returning(_pl.c.opted_out_by)
+
+
+_WROTE_LATE_ON = {"sqlite": _wrote_late_on(sqlite.insert), "postgresql": _wrote_late_on(postgresql.insert)}
 _WRITE_ON = {"sqlite": _write_on(sqlite.insert), "postgresql": _write_on(postgresql.insert)}
 
 
@@ -153,10 +164,11 @@ def note_line(store: Store, turn: Turn) -> str | None:
     Gives who stopped this phone on this line (carrier, word, 21610), None when nobody did.
     """
     connection = turn.session.connection()
-    wrote = {"phone_id": turn.phone_id, "line_id": turn.line.id, "last_inbound_at": turn.now}
-    stopped_by: str | None = connection.execute(_WRITE_ON[connection.dialect.name], wrote).scalar_one()
+    wrote = {"phone_id": turn.phone_id, "line_id": turn.line.id, "last_inbound_at": turn.sent_at or turn.now}
+    statements = _WRITE_ON if turn.sent_at is None else _WROTE_LATE_ON
+    stopped_by: str | None = connection.execute(statements[connection.dialect.name], wrote).scalar_one()
     if turn.line.channel == "whatsapp" and turn.phone_id is not None:
-        turn.rings = bool(release_window(turn.session, turn.phone_id, turn.line.id)) or turn.rings
+        turn.rings = bool(release_window(turn.session, turn.now, turn.phone_id, turn.line.id)) or turn.rings
     for belonging in turn.belongings:
         if belonging.line_id != turn.line.id:
             connection.execute(_HEARD_ON, {"membership": belonging.membership_id, "line": turn.line.id})

@@ -110,7 +110,7 @@ def begin(
     outcome = advance(entry.function, session, acting(turn), hearing_of(turn), heard)
     if outbound_id is not None and outcome.hint is None:
         turn.session.execute(_answered, {"this": outbound_id, "now": turn.now})
-        turn.rings = bool(turn.phone_id and release_questions(turn.session, turn.phone_id)) or turn.rings
+        turn.rings = bool(turn.phone_id and release_questions(turn.session, turn.now, turn.phone_id)) or turn.rings
     if outcome.waiting is not None and not turn.forgotten:
         _open_conversation(turn, entry, session, outcome.waiting, outbound_id)
     return _spoken(turn, entry, outcome, hints=0 if outcome.hint is None else 1, resumes=text is None)
@@ -156,6 +156,7 @@ def _go_on(turn: Turn, conversation: Any, heard: Heard) -> list[str]:
 
 def _spoken(turn: Turn, entry: FlowEntry, outcome: Outcome, hints: int, resumes: bool = True) -> list[str]:
     """What she reads: the flow's texts, or a hint and, the second time, the way out."""
+    turn.of_care = turn.of_care or entry.private
     for words_of_hers in outcome.stranded:
         # Care stays between her and her supporters: a stray answer there is dropped, not passed on.
         if not entry.private:
@@ -178,6 +179,7 @@ def _put_again(turn: Turn) -> list[str]:
     beneath = on_the_floor(turn)
     if beneath is None or beneath.flow not in turn.flows:
         return []
+    turn.of_care = turn.of_care or turn.flows[beneath.flow].private
     session = Session.from_json(beneath.session)
     outcome = advance(turn.flows[beneath.flow].function, session, acting(turn), hearing_of(turn))
     if outcome.waiting is None:

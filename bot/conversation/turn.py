@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -12,6 +12,9 @@ from sqlalchemy.orm import Session
 
 from bot.conversation.steps import FlowEntry
 from bot.deployment import Deployment
+
+# An answer within this time of her text belongs to it; later she has put the phone away, and nobody knows who holds it.
+LATE = timedelta(minutes=10)
 
 
 @dataclass(frozen=True)
@@ -60,6 +63,10 @@ class Turn:
     forgotten: bool = False
     silent: bool = False
     handoff: Handoff | None = None
+    # Something private spoke in this turn: what is said is never repeated by itself.
+    of_care: bool = False
+    # When the carrier had her text, if it was read from the carrier's list; None: it came just now.
+    sent_at: datetime | None = None
     # Whose floor was looked at and is empty (a person): it would be asked for twice a turn otherwise.
     empty_floor_of: int | None = None
     asked: Sequence[Any] | None = None
@@ -70,6 +77,11 @@ class Turn:
     def local_now(self) -> datetime:
         """The present moment in the speaker's zone."""
         return self.now.astimezone(ZoneInfo(self.zone))
+
+    @property
+    def is_late(self) -> bool:
+        """Whether her text reached us so late that an answer would come as a surprise."""
+        return self.sent_at is not None and self.now - self.sent_at > LATE
 
     def member(self) -> Belonging:
         """The membership this turn is about; a flow of the table is started only where there is one."""

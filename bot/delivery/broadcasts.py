@@ -1,10 +1,9 @@
-"""A broadcast from draft to done: its words, what the preview says of it, approval, hold, stop, and how it stands."""
+"""A broadcast from draft to done: its words, why it can not go, approval and cool-down, hold, stop, and how it stands."""
 
 from __future__ import annotations
 
-from collections import Counter
+import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -13,31 +12,20 @@ from sqlalchemy.orm import Session
 
 from bot.delivery.audience import find_audience
 from bot.delivery.due import cancel_timers, set_timer
-from bot.delivery.kinds import AFTER_THE_START, ASKS, LASTS
-from bot.delivery.wording import choose, render
+from bot.delivery.expiry import worth_until
+from bot.delivery.kinds import ASKS, LASTS
+from bot.delivery.wording import render
 from bot.languages import LANGUAGES
 from bot.languages.segments import count_segments
-from models import Alert, Broadcast, BroadcastText, Collective, CollectiveLine, Line, Outbound, Poll
+from models import Audit, Broadcast, BroadcastText, Collective, CollectiveLine, Line, Outbound, Poll
 from models import broadcasts as states
-from models.messages import CLAIMED, HELD, OUTBOUND_STATES, QUEUED, STOPPED, SUPPRESSED
+from models.messages import CLAIMED, EXPIRED, HELD, OUTBOUND_STATES, QUEUED, STOPPED, SUPPRESSED
 
 MOST_SEGMENTS = 10
-
-
-@dataclass(frozen=True)
-class Preview:
-    """What will happen, before it does. ``held`` counts those who get it later, ``left_out`` those who do not get it, by reason.
-
-    ``by_language`` counts readers by the language they read; ``fallback`` those of them for whom there is no text in it.
-    """
-
-    recipients: int
-    encoding: str
-    segments: int
-    by_language: dict[str, int] = field(default_factory=dict)
-    fallback: dict[str, int] = field(default_factory=dict)
-    held: dict[str, int] = field(default_factory=dict)
-    left_out: dict[str, int] = field(default_factory=dict)
+# Whose approval gives the others time to call it back. A correction must catch up with what it corrects, and never waits.
+COOLS_DOWN = ("organizer", "code", "terminal")
+# When the author is told what became of it, at the earliest (``reports``).
+REPORT_AFTER = timedelta(minutes=1)
 
 
 _c: Any = Collective.__table__
@@ -63,8 +51,19 @@ def draft_broadcast(
     options: Mapping[str, Sequence[str]] | None = None,
     poll_id: int | None = None,
     alert_id: int | None = None,
+    corrects_id: int | None = None,
+    request_key: str | None = None,
 ) -> Broadcast:
-    """Write a draft with its words by language (a check-in has its own in every language). ValueError for a poll without options."""
+    """Write a draft with its words by language (a check-in has its own in every language). ValueError for a poll without options.
+
+    ``request_key``: whoever asks again with the same key, or at the same moment in another process, gets the first one back, which may
+    be no draft any more (O15: a double click makes one broadcast).
+    """
+    if request_key is not None:
+        request_key = hashlib.sha256(f"{collective_id}|{request_key}".encode()).hexdigest()
+        first = _with_key(session, collective_id, request_key)
+        if first is not None:
+            return first
     broadcast = Broadcast(
         collective_id=collective_id,
         number=take_number(session, collective_id),
@@ -74,6 +73,8 @@ def draft_broadcast(
         author_id=author_id,
         poll_id=poll_id,
         alert_id=alert_id,
+        corrects_id=corrects_id,
+        request_key=request_key,
         created_at=now,
     )
     session.add(broadcast)
@@ -83,6 +84,18 @@ def draft_broadcast(
     for language, body in texts.items():
         add_text(session, broadcast, language, body, (options or {}).get(language))
     return broadcast
+
+
+def _with_key(session: Session, collective_id: int, key: str) -> Broadcast | None:
+    """The broadcast that this key made. The collective's row is locked first: two who come at once are one after the other."""
+    session.execute(sa.select(Collective.id).where(Collective.id == collective_id).with_for_update(key_share=True))
+    return session.scalars(sa.select(Broadcast).where(Broadcast.request_key == key)).one_or_none()
+
+
+def record_act(session: Session, now: datetime, broadcast: Broadcast, act: str, membership_id: int | None = None) -> None:
+    """Every power leaves a trace: who (None: the command line, or Chorus itself) did what, never its words."""
+    subject = f"broadcast {broadcast.number}"
+    session.add(Audit(collective_id=broadcast.collective_id, membership_id=membership_id, act=act, subject=subject, at=now))
 
 
 def add_text(session: Session, broadcast: Broadcast, language: str, body: str, options: Sequence[str] | None = None) -> BroadcastText:
@@ -121,114 +134,87 @@ def refuse_reason(session: Session, now: datetime, broadcast: Broadcast) -> str 
         return "no_line"
     if broadcast.kind in ASKS and not any(lines):
         return "one_way"
-    ends = _worth_until(session, broadcast, now)
+    ends = worth_until(session, broadcast, now)
     if ends is not None and ends <= now:
         return "too_late"
     rows = find_audience(session, now, broadcast).rows().subquery()
-    if session.scalar(sa.select(rows.c.phone_id).where(rows.c.state != SUPPRESSED).limit(1)) is None:
+    if session.scalar(sa.select(rows.c.phone_id).where(rows.c.state.not_in((SUPPRESSED, EXPIRED))).limit(1)) is None:
         return "nobody"
     return None
-
-
-def preview_broadcast(session: Session, now: datetime, broadcast: Broadcast) -> Preview:
-    """Who would get it if it left at ``now``, and what it would look like."""
-    audience = find_audience(session, now, broadcast)
-    rows = audience.rows().subquery()
-    counted = session.execute(
-        sa.select(rows.c.state, rows.c.reason, rows.c.language, sa.func.count()).group_by(rows.c.state, rows.c.reason, rows.c.language)
-    ).all()
-    texts = read_texts(session, broadcast.id)
-    readers: Counter[str] = Counter()
-    held: Counter[str] = Counter()
-    left_out: Counter[str] = Counter()
-    for state, reason, language, number in counted:
-        if state == SUPPRESSED:
-            left_out[reason] += number
-            continue
-        readers[language] += number
-        if state == HELD:
-            held[reason] += number
-    gets = {language: choose(language, audience.collective.language, texts)[0] for language in readers} if texts else {}
-    used = set(gets.values()) or set(texts)
-    counts = [count_segments(_whole(broadcast, audience.collective, texts[language])) for language in used]
-    return Preview(
-        recipients=readers.total(),
-        encoding="UCS-2" if any(count.encoding == "UCS-2" for count in counts) else "GSM-7",
-        segments=max((count.segments for count in counts), default=0),
-        by_language=dict(readers),
-        fallback={language: number for language, number in readers.items() if gets.get(language, language) != language},
-        held=dict(held),
-        left_out=dict(left_out),
-    )
-
-
-def _whole(broadcast: Broadcast, collective: Collective, text: BroadcastText) -> str:
-    return render(broadcast.kind, text.language, collective.name, text.body, text.options)
 
 
 def approve_broadcast(
     session: Session, now: datetime, broadcast: Broadcast, *, how: str, approver_id: int | None = None, at: datetime | None = None
 ) -> bool:
-    """Let it go out at ``at`` (else now). ``how``: organizer | code | cli | clock. False when it was no draft any more.
+    """Let it go out at ``at`` (else when its draft says, else now). ``how``: organizer | code | terminal | cli | clock. False when it was
+    no draft any more.
 
-    Books its fan-out, and a poll's close as many hours after the sending as its author gave.
+    After an organizer's word it cools down first: until ``due_at`` any organizer may hold it. Books its fan-out, its author's report,
+    and a poll's close as many hours after the sending as its author gave. A correction stops what is unsent of what it corrects.
     """
-    due = max(at, now) if at is not None else now
-    values: dict[str, Any] = {"state": states.SCHEDULED, "approved_by": how, "approver_id": approver_id, "due_at": due}
+    due = max(at or broadcast.due_at or now, now)
+    if how in COOLS_DOWN and broadcast.corrects_id is None:
+        due = max(due, now + timedelta(seconds=session.get_one(Collective, broadcast.collective_id).cool_down_seconds))
+    values: dict[str, Any] = {"state": states.SCHEDULED, "approved_by": how, "approver_id": approver_id, "due_at": due, "holder_id": None}
     if broadcast.expires_at is None:
-        values["expires_at"] = _worth_until(session, broadcast, due) or due + LASTS[broadcast.kind]
+        values["expires_at"] = worth_until(session, broadcast, due) or due + LASTS[broadcast.kind]
     session.flush()
     statement = sa.update(Broadcast).where(Broadcast.id == broadcast.id, Broadcast.state == states.DRAFT).values(**values)
     if _changed(session, statement) == 0:
         return False
     session.refresh(broadcast)
+    if broadcast.corrects_id is not None:
+        stop_broadcast(session, now, session.get_one(Broadcast, broadcast.corrects_id, populate_existing=True), reason="corrected")
     if broadcast.kind == "poll" and broadcast.poll_id is not None:
         poll = session.get_one(Poll, broadcast.poll_id)
         poll.closes_at = poll.closes_at or due + timedelta(hours=poll.open_hours)
         set_timer(session, "poll_close", poll.id, f"poll_close:{poll.id}", poll.closes_at)
     set_timer(session, "broadcast", broadcast.id, f"broadcast:{broadcast.id}", due)
+    if broadcast.author_id is not None or approver_id is not None:
+        set_timer(session, "report", broadcast.id, f"report:{broadcast.id}", due + REPORT_AFTER)
     return True
 
 
-def _worth_until(session: Session, broadcast: Broadcast, due: datetime) -> datetime | None:
-    """When it is no longer worth sending: a rally notice after the rally, a poll after its close. None: nobody said."""
-    if broadcast.expires_at is not None:
-        return broadcast.expires_at
-    if broadcast.alert_id is not None and broadcast.kind == "alert":
-        starts_at = session.get_one(Alert, broadcast.alert_id).starts_at
-        return None if starts_at is None else starts_at + AFTER_THE_START
-    if broadcast.poll_id is not None and broadcast.kind == "poll":
-        poll = session.get_one(Poll, broadcast.poll_id)
-        return poll.closes_at or due + timedelta(hours=poll.open_hours)
-    return None
+def stop_broadcast(session: Session, now: datetime, broadcast: Broadcast, *, reason: str | None = None) -> int:
+    """Nothing more of it leaves, for ever; returns how many messages were still unsent. What the carrier has stays sent.
 
-
-def stop_broadcast(session: Session, now: datetime, broadcast: Broadcast) -> int:
-    """Nothing more of it leaves, for ever; returns how many messages were still unsent. What the carrier has stays sent."""
+    ``reason``: what its unsent rows say ("corrected").
+    """
     session.flush()
     open_states = (states.DRAFT, states.SCHEDULED, states.HELD, states.SENDING)
     statement = sa.update(Broadcast).where(Broadcast.id == broadcast.id, Broadcast.state.in_(open_states))
-    if _changed(session, statement.values(state=states.STOPPED, done_at=now)) == 0:
+    values: dict[str, Any] = {"state": states.STOPPED, "done_at": now}
+    if reason != "corrected":  # its correction goes to those, too, whom the fan-out had not reached yet
+        values["planned_at"] = sa.func.coalesce(Broadcast.planned_at, now)
+    if _changed(session, statement.values(**values)) > 0:
+        session.refresh(broadcast)
+        cancel_timers(session, "broadcast", broadcast.id)
+        if broadcast.poll_id is not None:
+            # Else its close would send a "result" of what was stopped.
+            cancel_timers(session, "poll_close", broadcast.poll_id)
+    elif broadcast.state != states.DONE:  # when it is done, some may be out of reach and would be tried again tomorrow
         return 0
-    session.refresh(broadcast)
-    cancel_timers(session, "broadcast", broadcast.id)
-    if broadcast.poll_id is not None:
-        # Else its close would send a "result" of what was stopped.
-        cancel_timers(session, "poll_close", broadcast.poll_id)
     rows = sa.update(Outbound).where(Outbound.broadcast_id == broadcast.id, Outbound.state.in_((HELD, QUEUED, CLAIMED)))
-    return _changed(session, rows.values(state=STOPPED, done_at=now, lease_until=None))
+    why = {} if reason is None else {"reason": reason}
+    return _changed(session, rows.values(state=STOPPED, done_at=now, lease_until=None, **why))
 
 
-def hold_broadcast(session: Session, now: datetime, broadcast: Broadcast) -> bool:
-    """Nothing more of it leaves until somebody releases it. False when there is nothing to hold."""
+def hold_broadcast(session: Session, now: datetime, broadcast: Broadcast, *, reason: str = "organizer", code: int | None = None) -> bool:
+    """Nothing more of it leaves until somebody releases it. False when there is nothing to hold, or it is held already.
+
+    ``reason``: organizer | line (wrongly set up) | filtered (carriers take it for spam) | cap (the month's money is spent), with Twilio's
+    error ``code``. Its held rows say "organizer" whatever the reason: only a person lets them go.
+    """
     session.flush()
     statement = sa.update(Broadcast).where(Broadcast.id == broadcast.id, Broadcast.state.in_((states.SCHEDULED, states.SENDING)))
-    if _changed(session, statement.values(state=states.HELD)) == 0:
+    if _changed(session, statement.values(state=states.HELD, hold_reason=reason, hold_code=code)) == 0:
         return False
     session.refresh(broadcast)
     cancel_timers(session, "broadcast", broadcast.id)
     rows = sa.update(Outbound).where(Outbound.broadcast_id == broadcast.id, Outbound.state.in_((QUEUED, CLAIMED)))
     _changed(session, rows.values(state=HELD, reason="organizer", lease_until=None))
+    if reason != "organizer":
+        record_act(session, now, broadcast, f"held: {reason}" if code is None else f"held: {reason} {code}")
     return True
 
 
@@ -237,14 +223,15 @@ def release_broadcast(session: Session, now: datetime, broadcast: Broadcast) -> 
     session.flush()
     statement = sa.update(Broadcast).where(Broadcast.id == broadcast.id, Broadcast.state == states.HELD)
     state = states.SCHEDULED if broadcast.planned_at is None else states.SENDING
-    if _changed(session, statement.values(state=state)) == 0:
+    if _changed(session, statement.values(state=state, hold_reason=None, hold_code=None, holder_id=None)) == 0:
         return False
     session.refresh(broadcast)
     if broadcast.planned_at is None:
         due = max(broadcast.due_at or now, now)
         set_timer(session, "broadcast", broadcast.id, f"broadcast:{broadcast.id}:{now.isoformat()}", due)
     rows = sa.update(Outbound).where(Outbound.broadcast_id == broadcast.id, Outbound.state == HELD, Outbound.reason == "organizer")
-    _changed(session, rows.values(state=QUEUED, reason=None))
+    # Due from now on: it was not late while somebody held it (/healthz).
+    _changed(session, rows.values(state=QUEUED, reason=None, due_at=now))
     return True
 
 

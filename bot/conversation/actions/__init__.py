@@ -25,7 +25,9 @@ from .care import (
     tell_her_supporters,
     tell_supporters,
 )
+from .choosing import keep_early, keep_fallback, keep_quiet, read_fallback, read_quiet
 from .coming import keep_rsvp, read_alert, read_headcount
+from .correcting import change_broadcast, drop, resend, schedule_draft
 from .drafting import add_language, draft_alert, draft_notice, draft_poll, has_draft
 from .forgetting import forget_person
 from .looking import hand_over, read_about, read_asked, read_belongings, read_me, read_roles
@@ -36,11 +38,13 @@ __all__ = [
     "approve_by_other",
     "call_for_help",
     "cast_ballot",
+    "change_broadcast",
     "close_poll_now",
     "detach_phone",
     "draft_alert",
     "draft_notice",
     "draft_poll",
+    "drop",
     "forget_person",
     "go_on_duty",
     "hand_over",
@@ -48,9 +52,12 @@ __all__ = [
     "hold",
     "join_as_someone_else",
     "join_collective",
+    "keep_early",
+    "keep_fallback",
     "keep_language",
     "keep_mood",
     "keep_name",
+    "keep_quiet",
     "keep_rsvp",
     "leave_collective",
     "opt_in",
@@ -62,14 +69,18 @@ __all__ = [
     "read_asked",
     "read_belongings",
     "read_check_in",
+    "read_fallback",
     "read_headcount",
     "read_me",
     "read_notes",
     "read_open_polls",
     "read_poll",
+    "read_quiet",
     "read_roles",
     "reply_to_note",
+    "resend",
     "resume_messages",
+    "schedule_draft",
     "send_with_code",
     "tell_her_supporters",
     "tell_supporters",

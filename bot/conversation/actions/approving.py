@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from datetime import timedelta
 from typing import Any
 
@@ -9,18 +10,24 @@ import pyotp
 import sqlalchemy as sa
 
 from bot.conversation.actions.acting import action
-from bot.conversation.actions.drafting import DRAFT_LASTS, audit, newest_draft
+from bot.conversation.actions.drafting import DRAFT_LASTS, audit, digits_of, find_by_number, leaves_at, newest_draft, say_moment
 from bot.conversation.turn import Turn
 from bot.delivery.broadcasts import approve_broadcast, hold_broadcast, refuse_reason, release_broadcast
-from models import Broadcast, Membership, Person, SecondFactor
+from bot.languages import count_words
+from models import Broadcast, Collective, Membership, Person, SecondFactor
 from models.broadcasts import DONE, DRAFT, HELD, SCHEDULED, SENDING, STOPPED
 
 WRONG_CODES, LOCKED_FOR = 5, timedelta(minutes=15)
+_LEFT: tuple[dict[str, Any], ...] = (
+    {"sent": True, "number": 47, "why": "", "span": "", "when": ""},
+    {"sent": True, "number": 47, "why": "", "span": "20 seconds", "when": ""},
+    {"sent": True, "number": 47, "why": "", "span": "", "when": "Mon 13 Apr, 9:00 am (UTC)"},
+)
 
 
 @action(
     outcomes=[
-        {"sent": True, "number": 47, "why": ""},
+        *_LEFT,
         *(
             {"sent": False, "number": 47, "why": why}
             for why in ("no_draft", "no_code", "no_factor", "wrong_code", "locked", "refused", "held")
@@ -50,7 +57,7 @@ def send_with_code(turn: Turn, code: str | None) -> dict[str, Any]:
             factor.wrong_tries, factor.locked_until = 0, turn.now + LOCKED_FOR
         return refusal | {"why": "wrong_code"}
     factor.last_step, factor.wrong_tries, factor.locked_until = step, 0, None
-    if refuse_reason(turn.session, turn.now, draft) is not None:
+    if refuse_reason(turn.session, leaves_at(turn, draft), draft) is not None:
         return refusal | {"why": "refused"}
     return _approve(turn, draft, how="code")
 
@@ -67,41 +74,51 @@ def _approve(turn: Turn, draft: Broadcast, how: str) -> dict[str, Any]:
     here = turn.with_role("organizer")
     if not approve_broadcast(turn.session, turn.now, draft, how=how, approver_id=here.membership_id):
         return {"sent": False, "number": draft.number, "why": "gone"}
-    draft.holder_id = None
     audit(turn, f"approved by {how}", draft)
     turn.rings = True
-    return {"sent": True, "number": draft.number, "why": ""}
+    return {"sent": True, "number": draft.number, "why": ""} | _departure(turn, draft)
+
+
+def _departure(turn: Turn, broadcast: Broadcast) -> dict[str, str]:
+    """When it leaves, in words: span (its cool-down), or when (its hour); both empty for now."""
+    wait = leaves_at(turn, broadcast) - turn.now
+    seconds = math.ceil(wait.total_seconds())
+    if seconds <= 0:
+        return {"span": "", "when": ""}
+    if seconds <= turn.session.get_one(Collective, broadcast.collective_id).cool_down_seconds:
+        return {"span": count_words(turn.language, "1 second", "{n} seconds", seconds), "when": ""}
+    return {"span": "", "when": say_moment(turn, turn.now + wait, turn.language)}
 
 
 @action(
     outcomes=[
-        {"sent": True, "number": 47, "why": ""},
+        *_LEFT,
         *({"sent": False, "number": 47, "why": why} for why in ("own", "gone", "refused", "holder", "held")),
     ]
 )
 def approve_by_other(turn: Turn, number: str) -> dict[str, Any]:
     """OK 47: another organizer's word lets a draft leave, or releases what somebody else held."""
-    broadcast = _by_number(turn, number)
+    broadcast = find_by_number(turn, number)
     if (
         broadcast is None
         or broadcast.state not in (DRAFT, HELD)
         or (broadcast.state == DRAFT and broadcast.created_at <= turn.now - DRAFT_LASTS)
     ):
-        return {"sent": False, "number": _digits(number), "why": "gone"}
+        return {"sent": False, "number": digits_of(number), "why": "gone"}
     # By phone, not by name: whoever forges one sender must not undo what a second one did, before or after it left.
-    if _same_phone(turn, broadcast.author_id):
+    # What Chorus itself held was approved before, and nobody disagreed: one organizer lets it go, its author too.
+    if not is_held_by_chorus(broadcast) and _same_phone(turn, broadcast.author_id):
         return {"sent": False, "number": broadcast.number, "why": "own" if broadcast.state == DRAFT else "held"}
     if _same_phone(turn, broadcast.holder_id):
         return {"sent": False, "number": broadcast.number, "why": "holder"}
-    if refuse_reason(turn.session, turn.now, broadcast) is not None:
+    if refuse_reason(turn.session, leaves_at(turn, broadcast), broadcast) is not None:
         return {"sent": False, "number": broadcast.number, "why": "refused"}
     if broadcast.state == HELD:
         if not release_broadcast(turn.session, turn.now, broadcast):
             return {"sent": False, "number": broadcast.number, "why": "gone"}
-        broadcast.holder_id = None
         audit(turn, "released", broadcast)
         turn.rings = True
-        return {"sent": True, "number": broadcast.number, "why": ""}
+        return {"sent": True, "number": broadcast.number, "why": ""} | _departure(turn, broadcast)
     return _approve(turn, broadcast, how="organizer")
 
 
@@ -121,16 +138,24 @@ def _same_phone(turn: Turn, membership_id: int | None) -> bool:
 def hold(turn: Turn, number: str | None = None) -> dict[str, Any]:
     """HOLD 47: any one organizer may hold what is unsent; releasing it takes another."""
     here = turn.with_role("organizer")
-    broadcast = _by_number(turn, number) if number and _digits(number) else _newest_unsent(turn)
+    broadcast = find_by_number(turn, number) if number and digits_of(number) else _newest_unsent(turn)
     if broadcast is None or broadcast.state in (DONE, STOPPED):
-        return {"held": False, "number": _digits(number or "")}
-    if broadcast.holder_id is None:
+        return {"held": False, "number": digits_of(number or "")}
+    is_new = broadcast.holder_id is None and (broadcast.state != HELD or is_held_by_chorus(broadcast))
+    if is_new:
         # A held draft stays a draft: it leaves when somebody who is neither its author nor its holder says OK.
-        if broadcast.state != DRAFT and not hold_broadcast(turn.session, turn.now, broadcast):
+        if broadcast.state == HELD:
+            broadcast.hold_reason = "organizer"
+        elif broadcast.state != DRAFT and not hold_broadcast(turn.session, turn.now, broadcast):
             return {"held": False, "number": broadcast.number}
         broadcast.holder_id = here.membership_id
         audit(turn, "held", broadcast)
     return {"held": True, "number": broadcast.number}
+
+
+def is_held_by_chorus(broadcast: Broadcast) -> bool:
+    """Held for what went wrong (a line, a filter, money), and by nobody's word."""
+    return broadcast.state == HELD and broadcast.holder_id is None and broadcast.hold_reason not in (None, "organizer")
 
 
 def _newest_unsent(turn: Turn) -> Broadcast | None:
@@ -143,15 +168,3 @@ def _newest_unsent(turn: Turn) -> Broadcast | None:
         if found is not None:
             return found
     return None
-
-
-def _by_number(turn: Turn, number: str) -> Broadcast | None:
-    return turn.session.scalars(
-        sa.select(Broadcast)
-        .where(Broadcast.collective_id == turn.member().collective_id, Broadcast.number == _digits(number))
-        .with_for_update(key_share=True)
-    ).one_or_none()
-
-
-def _digits(text: str) -> int:
-    return int("".join(character for character in text if character.isdecimal())[:9] or 0)

@@ -184,7 +184,8 @@ def nearest_public_word(turn: Turn, word: str) -> str | None:
 def leave_collective(turn: Turn) -> dict[str, Any]:
     """LEAVE ends one membership; what waits for her is not sent."""
     here = turn.member()
-    turn.session.execute(sa.update(Membership).where(Membership.id == here.membership_id).values(state="left", left_at=turn.now))
+    ends = {"state": "left", "left_at": turn.now, "early_texts": False, "sms_fallback": False}
+    turn.session.execute(sa.update(Membership).where(Membership.id == here.membership_id).values(**ends))
     turn.session.execute(
         sa.update(Consent).where(Consent.membership_id == here.membership_id, Consent.withdrawn_at.is_(None)).values(withdrawn_at=turn.now)
     )

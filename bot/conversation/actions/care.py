@@ -14,11 +14,14 @@ from bot.conversation.floor import CARE_LASTS
 from bot.conversation.notes import keep_note
 from bot.conversation.turn import Turn
 from bot.delivery.broadcasts import take_number
+from bot.languages import mark
 from bot.languages.content import render_check_in
 from models import Broadcast, CheckIn, Membership, Note, PeerRequest
 
 # An answer within the hour belongs to what she has just written; later it waits for her morning like any other text.
 ANSWERED_AT_ONCE = timedelta(hours=1)
+HELP_NOW = mark("{collective}: a member asks for help NOW (no. {number}). Reply: REPLY {number} and your words.")
+HELP_LATE = mark("{collective}: a member asked for help at {time}. We got it only now (no. {number}). REPLY {number} and your words.")
 
 
 @action(
@@ -94,12 +97,13 @@ def call_for_help(turn: Turn) -> dict[str, Any]:
             sent = write_to(
                 turn,
                 helper,
-                "{collective}: a member asks for help NOW (no. {number}). Reply: REPLY {number} and your words.",
+                HELP_LATE if turn.is_late else HELP_NOW,
                 kind="page",
                 unprompted=False,
                 about=here.membership_id,
                 collective=here.collective,
                 number=number,
+                time=f"{(turn.sent_at or turn.now).astimezone(turn.local_now.tzinfo):%H:%M}",
             )
             told |= {helper.phone_id} if sent is not None else set()
     return {"told": len(told)}

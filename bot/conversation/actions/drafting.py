@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import sqlalchemy as sa
@@ -14,14 +14,22 @@ from bot.conversation.turn import Turn
 from bot.delivery.broadcasts import (
     add_text,
     draft_broadcast,
-    preview_broadcast,
     read_texts,
+    record_act,
     refuse_reason,
     take_number,
 )
+from bot.delivery.caps import format_money
+from bot.delivery.corrections import say_change
+from bot.delivery.costs import estimate_cost
+from bot.delivery.kinds import AFTER_THE_START
+from bot.delivery.previews import preview_broadcast
+from bot.delivery.quiet import NOON
 from bot.languages import count_words, fold, words
+from bot.languages.days import say_day
+from bot.languages.moments import find_moment
 from bot.languages.stop_phrases import STOP_WORDS
-from models import Alert, Audit, Broadcast, Poll
+from models import Alert, Broadcast, Poll
 from models.broadcasts import DRAFT
 
 # A draft is meant for now: after this time its words may be about a rally that is over.
@@ -31,76 +39,132 @@ ALERT_LASTS = timedelta(hours=24)
 LONGEST_DRAFT = 450
 START = 30
 MOST_OPTIONS = 8
+WORTH_TELLING = 1_000_000  # millionths
 
-_PREVIEWS: tuple[dict[str, Any], ...] = (
-    {"number": 47, "people": "214 people", "segments": 1, "fallback": "", "held": 0, "refused": None},
-    {"number": 47, "people": "214 people", "segments": 1, "fallback": "Hindi 12", "held": 83, "refused": None},
-    {"number": 47, "people": "0 people", "segments": 1, "fallback": "", "held": 0, "refused": "nobody"},
-    {"number": 47, "people": "214 people", "segments": 11, "fallback": "", "held": 0, "refused": "too_long"},
+_DRAFT = {
+    "number": 47,
+    "people": "214 people",
+    "segments": 1,
+    "fallback": "",
+    "held": 0,
+    "refused": None,
+    "leaves": "",
+    "cost": "",
+    "over_cap": False,
+}
+PREVIEWS: tuple[dict[str, Any], ...] = (
+    _DRAFT,
+    _DRAFT | {"cost": "4.30"},
+    _DRAFT | {"fallback": "Hindi 12", "held": 83},
+    _DRAFT | {"over_cap": True},
     *(
-        {"number": 47, "people": "214 people", "segments": 1, "fallback": "", "held": 0, "refused": why}
-        for why in ("no_words", "no_line", "one_way", "too_late", "too_long_by_text")
+        _DRAFT | {"people": "0 people", "refused": why}
+        for why in ("nobody", "no_words", "no_line", "one_way", "too_late", "too_long_by_text")
     ),
+    _DRAFT | {"segments": 11, "refused": "too_long"},
 )
 
 LANGUAGE_NAMES = {"en": "English", "es": "Spanish", "hi": "Hindi", "hi-Latn": "Hindi in Latin letters"}
 
 
+def leaves_at(turn: Turn, broadcast: Broadcast) -> datetime:
+    """When it would go if it were approved now."""
+    return max(turn.now, broadcast.due_at or turn.now)
+
+
+def say_moment(turn: Turn, moment: datetime, language: str) -> str:
+    """A moment in words, in the speaker's zone, which is named: whoever reads it may live in another."""
+    local = moment.astimezone(turn.local_now.tzinfo)
+    return f"{say_day(local, language, today=turn.local_now.date())} ({turn.zone})"
+
+
 def _preview(turn: Turn, broadcast: Broadcast) -> dict[str, Any]:
     turn.session.flush()
-    preview = preview_broadcast(turn.session, turn.now, broadcast)
+    moment = leaves_at(turn, broadcast)
+    preview = preview_broadcast(turn.session, moment, broadcast)
     fallback = ", ".join(f"{words(turn.language, LANGUAGE_NAMES[code])} {count}" for code, count in preview.fallback.items() if count)
+    held = preview.held.get("quiet_hours", 0)
+    cost = estimate_cost(turn.deployment.store, turn.session, moment, broadcast)
+    # Small change is told to nobody, and the rest only where it leaves the answer in one segment.
+    tells_cost = cost.micros >= WORTH_TELLING and not fallback and not held and moment == turn.now
     return {
         "number": broadcast.number,
         "people": count_words(turn.language, "1 person", "{n} people", preview.recipients),
         "segments": preview.segments,
         "fallback": fallback,
-        "held": preview.held.get("quiet_hours", 0),
-        "refused": refuse_reason(turn.session, turn.now, broadcast),
+        "held": held,
+        "refused": refuse_reason(turn.session, moment, broadcast),
+        "leaves": say_moment(turn, moment, turn.language) if moment > turn.now else "",
+        "cost": format_money(cost.micros) if tells_cost else "",
+        "over_cap": not cost.fits,
     }
 
 
 def _ask_others(turn: Turn, broadcast: Broadcast, body: str) -> None:
-    """The other organizers read the whole text before one of them says OK."""
+    """The other organizers read the whole text, and when it would leave, before one of them says OK."""
     here = turn.with_role("organizer")
+    moment = leaves_at(turn, broadcast)
     for organizer in those_with_role(turn, here.collective_id, ["organizer"]):
-        if organizer.membership_id != here.membership_id:
+        if organizer.membership_id == here.membership_id:
+            continue
+        asked: dict[str, Any] = {
+            "kind": "page",
+            # A notice can wait for her morning; a call to an action may be for today.
+            "unprompted": broadcast.kind != "alert",
+            "about": turn.member().membership_id,
+            "number": broadcast.number,
+            "body": body,
+        }
+        if moment > turn.now:
+            write_to(
+                turn,
+                organizer,
+                "An organizer wants to send on {when} ({number}): {body}\nReply OK {number} to send it, HOLD {number} to stop it.",
+                when=say_moment(turn, moment, organizer.language),
+                **asked,
+            )
+        else:
             write_to(
                 turn,
                 organizer,
                 "An organizer wants to send ({number}): {body}\nReply OK {number} to send it, HOLD {number} to stop it.",
-                kind="page",
-                # A notice can wait for her morning; a call to an action may be for today.
-                unprompted=broadcast.kind != "alert",
-                about=turn.member().membership_id,
-                number=broadcast.number,
-                body=body,
+                **asked,
             )
 
 
-def _drafted(turn: Turn, broadcast: Broadcast, body: str) -> dict[str, Any]:
+def tell_draft(turn: Turn, broadcast: Broadcast, body: str, act: str) -> dict[str, Any]:
+    """Preview a draft for its author, and have the other organizers read it. ``act``: what the audit says was done."""
     preview = _preview(turn, broadcast)
     if preview["refused"] is None:
         _ask_others(turn, broadcast, body)
-    audit(turn, f"{broadcast.kind} drafted", broadcast)
+    audit(turn, act, broadcast)
     return preview
+
+
+def _drafted(turn: Turn, broadcast: Broadcast, body: str) -> dict[str, Any]:
+    return tell_draft(turn, broadcast, body, f"{broadcast.kind} drafted")
 
 
 def audit(turn: Turn, act: str, broadcast: Broadcast) -> None:
     """Every power leaves a trace: who did what, never its words."""
-    here = turn.with_role("organizer")
-    turn.session.add(
-        Audit(
-            collective_id=here.collective_id,
-            membership_id=here.membership_id,
-            act=act,
-            subject=f"broadcast {broadcast.number}",
-            at=turn.now,
-        )
-    )
+    record_act(turn.session, turn.now, broadcast, act, turn.with_role("organizer").membership_id)
 
 
-@action(outcomes=_PREVIEWS)
+def find_by_number(turn: Turn, number: str) -> Broadcast | None:
+    """The collective's broadcast of this number, locked."""
+    return turn.session.scalars(
+        sa.select(Broadcast)
+        .where(Broadcast.collective_id == turn.member().collective_id, Broadcast.number == digits_of(number))
+        .with_for_update(key_share=True)
+    ).one_or_none()
+
+
+def digits_of(text: str) -> int:
+    """The number somebody wrote ("No. 47"); 0 for none."""
+    return int("".join(character for character in text if character.isdecimal())[:9] or 0)
+
+
+@action(outcomes=PREVIEWS)
 def draft_notice(turn: Turn, text: str) -> dict[str, Any]:
     """Draft a notice in the organizer's language. Gives number, people (in words), segments, fallback, held, refused (a reason or None)."""
     if len(text) > LONGEST_DRAFT:
@@ -112,24 +176,32 @@ def draft_notice(turn: Turn, text: str) -> dict[str, Any]:
     return _drafted(turn, broadcast, text.strip())
 
 
-@action(outcomes=_PREVIEWS)
+def say_begin(turn: Turn, starts_at: datetime | None) -> dict[str, Any]:
+    """What the preview adds when the words name a day and an hour: whoever reads it sees what was understood."""
+    return {} if starts_at is None else {"begins": say_moment(turn, starts_at, turn.language)}
+
+
+@action(outcomes=[*PREVIEWS, _DRAFT | {"begins": "Sun 12 Apr, 5:00 pm (UTC)"}])
 def draft_alert(turn: Turn, text: str) -> dict[str, Any]:
     """Draft a call to an action; everybody who gets it may answer YES, NO or MAYBE."""
     if len(text) > LONGEST_DRAFT:
         return {"refused": "too_long_by_text"}
     here = turn.with_role("organizer")
-    alert = Alert(collective_id=here.collective_id, created_at=turn.now)
+    starts_at = find_moment(text, turn.local_now)
+    alert = Alert(collective_id=here.collective_id, starts_at=starts_at, created_at=turn.now)
     turn.session.add(alert)
     turn.session.flush()
     broadcast = draft_broadcast(
         turn.session, turn.now, here.collective_id, "alert", {turn.language: text.strip()}, author_id=here.membership_id, alert_id=alert.id
     )
     # A rally notice after the rally sends people to an empty square.
-    broadcast.expires_at = turn.now + ALERT_LASTS
-    return _drafted(turn, broadcast, text.strip())
+    broadcast.expires_at = turn.now + ALERT_LASTS if starts_at is None else starts_at + AFTER_THE_START
+    # On the morning of the action, whoever agreed to that may hear of it before quiet hours end.
+    broadcast.early = starts_at is not None and starts_at.astimezone(turn.local_now.tzinfo).hour < NOON
+    return _drafted(turn, broadcast, text.strip()) | say_begin(turn, starts_at)
 
 
-@action(outcomes=[*_PREVIEWS, {"refused": "not_a_poll"}])
+@action(outcomes=[*PREVIEWS, {"refused": "not_a_poll"}])
 def draft_poll(turn: Turn, text: str) -> dict[str, Any]:
     """Draft a poll written "Question? / First / Second"."""
     if len(text) > LONGEST_DRAFT:
@@ -185,9 +257,14 @@ def newest_draft(turn: Turn) -> Broadcast | None:
     return draft
 
 
+def renumber(turn: Turn, draft: Broadcast) -> None:
+    """A new number with every change: an OK that is on its way to the old words, or the old hour, finds nothing under it."""
+    draft.number = take_number(turn.session, draft.collective_id)
+
+
 @action(
     outcomes=[
-        *(preview | {"start": "Rally today"} for preview in _PREVIEWS),
+        *(preview | {"start": "Rally today"} for preview in PREVIEWS),
         {"refused": "no_draft"},
         {"refused": "other_options", "code": "HI"},
     ]
@@ -206,12 +283,14 @@ def add_language(turn: Turn, language: str, text: str) -> dict[str, Any]:
         body, options = parsed
     if len(text) > LONGEST_DRAFT:
         return {"refused": "too_long_by_text"}
-    # A new number with every change: an OK that is on its way to the old words finds nothing under it.
-    draft.number = take_number(turn.session, draft.collective_id)
+    if draft.corrects_id is not None:
+        body = say_change(language, body)
+    renumber(turn, draft)
     first = next(iter(read_texts(turn.session, draft.id).values())).body
     add_text(turn.session, draft, language, body, options)
     # Which draft these words were added to: the last one she wrote may have been refused.
-    return _drafted(turn, draft, text.strip()) | {"start": first if len(first) <= START else first[:START] + "..."}
+    shown = body if draft.corrects_id is not None else text.strip()
+    return _drafted(turn, draft, shown) | {"start": first if len(first) <= START else first[:START] + "..."}
 
 
 @action(outcomes=[True, False], reads=True)

@@ -7,6 +7,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from bot.conversation.actions.acting import action
+from bot.conversation.actions.choosing import collectives_with_sms, say_choices
 from bot.conversation.actions.votes import words_for
 from bot.conversation.turn import Handoff, Turn
 from bot.languages import mark
@@ -46,8 +47,9 @@ def read_about(turn: Turn) -> dict[str, Any]:
 
 @action(
     outcomes=[
-        {"name": "Asha", "language": "en", "collectives": "Sangha", "since": "3 May"},
-        {"name": "", "language": "hi", "collectives": "Sangha", "since": "3 May"},
+        {"name": "Asha", "language": "en", "collectives": "Sangha", "since": "3 May", "chosen": ""},
+        {"name": "Asha", "language": "en", "collectives": "Sangha", "since": "3 May", "chosen": "QUIET 22-7, EARLY, SMS"},
+        {"name": "", "language": "hi", "collectives": "Sangha", "since": "3 May", "chosen": ""},
     ],
     reads=True,
 )
@@ -55,23 +57,31 @@ def read_me(turn: Turn) -> dict[str, Any]:
     """What is held on the speaker, without what others could misuse if they hold her phone."""
     person = turn.session.get_one(Person, turn.person_id)
     joined = turn.session.scalar(sa.select(sa.func.min(Membership.joined_at)).where(Membership.person_id == person.id))
+    mine = [belonging.membership_id for belonging in turn.belongings]
+    memberships = turn.session.scalars(sa.select(Membership).where(Membership.id.in_(mine))).all()
     since = say_day(joined.astimezone(turn.local_now.tzinfo).date(), turn.language) if joined else ""
     return {
         "name": person.name or "",
         "language": turn.language,
         "collectives": ", ".join(b.collective for b in turn.belongings)[:60],
         "since": since,
+        "chosen": say_choices(person, memberships),
     }
 
 
 @action(
-    outcomes=[{"organizer": False, "supporter": False}, {"organizer": True, "supporter": False}, {"organizer": False, "supporter": True}],
+    outcomes=[
+        {"organizer": organizer, "supporter": supporter, "sms": sms}
+        for organizer, supporter in ((False, False), (True, False), (False, True))
+        for sms in (False, True)
+    ],
     reads=True,
 )
 def read_roles(turn: Turn) -> dict[str, Any]:
     """Which parts of the menu are hers."""
     roles = {role for belonging in turn.belongings for role in belonging.roles}
-    return {"organizer": "organizer" in roles, "supporter": "supporter" in roles}
+    may_choose_sms = turn.line.channel == "whatsapp" and bool(collectives_with_sms(turn))
+    return {"organizer": "organizer" in roles, "supporter": "supporter" in roles, "sms": may_choose_sms}
 
 
 @action(outcomes=[[{"id": 1, "name": KINDS["poll"], "own": False}, {"id": 2, "name": KINDS["action_alert"], "own": False}]], reads=True)

@@ -1,0 +1,149 @@
+"""How a broadcast stands, in words for whoever watches it: what left, what waits and why, what went wrong."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.orm import Session
+
+from bot.delivery.broadcasts import broadcast_status
+from bot.delivery.canary import PROOF_LASTS
+from bot.delivery.corrections import find_correction
+from bot.delivery.costs import cost_of_broadcast
+from bot.delivery.trouble_words import explain
+from models import Broadcast, Line, Outbound
+from models import broadcasts as states
+from models.messages import HELD, QUEUED
+
+_o: Any = Outbound.__table__
+_l: Any = Line.__table__
+
+
+@dataclass(frozen=True)
+class Waiting:
+    """So many messages of it wait for this reason, the first of them until ``due_at``."""
+
+    reason: str
+    count: int
+    due_at: datetime
+
+
+@dataclass(frozen=True)
+class Resting:
+    """A line of it that sends nothing now: until when, and Twilio's error code (None: nobody said)."""
+
+    address: str
+    until: datetime
+    code: int | None
+
+
+@dataclass(frozen=True)
+class Standing:
+    """A broadcast at one moment. ``status`` is the contract's JSON; ``errors`` counts Twilio's codes."""
+
+    status: dict[str, Any]
+    number: int
+    due_at: datetime | None
+    done_at: datetime | None
+    hold_reason: str | None
+    hold_code: int | None
+    corrects_id: int | None
+    corrected_by: int | None
+    cost_micros: int
+    waiting: tuple[Waiting, ...]
+    resting: tuple[Resting, ...]
+    unproven: bool
+    errors: dict[int, int]
+
+    @property
+    def is_over(self) -> bool:
+        return self.status["state"] in (states.DONE, states.STOPPED)
+
+    def as_json(self) -> dict[str, Any]:
+        """The contract's keys, and ours."""
+        moments = {"due_at": self.due_at, "done_at": self.done_at}
+        return (
+            self.status
+            | {name: None if moment is None else moment.isoformat() for name, moment in moments.items()}
+            | {
+                "number": self.number,
+                "hold_reason": self.hold_reason,
+                "hold_code": self.hold_code,
+                "corrects": self.corrects_id,
+                "corrected_by": self.corrected_by,
+                "cost_micros": self.cost_micros,
+                "waiting": {each.reason: each.count for each in self.waiting},
+                "errors": {str(code): number for code, number in self.errors.items()},
+            }
+        )
+
+
+def read_standing(session: Session, now: datetime, broadcast_id: int) -> Standing:
+    """Look at it. LookupError when there is no such broadcast."""
+    status = broadcast_status(session, broadcast_id)
+    broadcast = session.get_one(Broadcast, broadcast_id)
+    mine = _o.c.broadcast_id == broadcast_id
+    waiting = session.execute(
+        sa.select(_o.c.reason, sa.func.count(), sa.func.min(_o.c.due_at)).where(mine, _o.c.state == HELD).group_by(_o.c.reason)
+    ).all()
+    lines = session.execute(
+        sa.select(_l.c.address, _l.c.held_until, _l.c.held_code, _l.c.proven_at)
+        .where(_l.c.id.in_(sa.select(_o.c.line_id).where(mine, _o.c.state == QUEUED)))
+        .order_by(_l.c.id)
+    ).all()
+    errors = session.execute(
+        sa.select(_o.c.error_code, sa.func.count()).where(mine, _o.c.error_code.is_not(None)).group_by(_o.c.error_code)
+    ).all()
+    correction = find_correction(session, broadcast)
+    return Standing(
+        status=status,
+        number=broadcast.number,
+        due_at=broadcast.due_at,
+        done_at=broadcast.done_at,
+        hold_reason=broadcast.hold_reason,
+        hold_code=broadcast.hold_code,
+        corrects_id=broadcast.corrects_id,
+        corrected_by=None if correction is None else correction.id,
+        cost_micros=cost_of_broadcast(session, broadcast_id)[0],
+        waiting=tuple(Waiting(reason or "due", count, due) for reason, count, due in sorted(waiting, key=lambda row: -row[1])),
+        resting=tuple(Resting(row.address, row.held_until, row.held_code) for row in lines if row.held_until and row.held_until > now),
+        unproven=any(row.proven_at is None or row.proven_at < now - PROOF_LASTS for row in lines),
+        errors=dict(Counter({code: count for code, count in errors}).most_common()),
+    )
+
+
+def say_what_holds(standing: Standing, now: datetime) -> Iterator[str]:
+    """Why it is not done, one English sentence each, the strongest reason first."""
+    state = standing.status["state"]
+    if state == states.DRAFT:
+        yield "It is a draft: nobody has said yes to it."
+    elif state == states.SCHEDULED and standing.due_at is not None and standing.due_at > now:
+        yield f"It leaves at {_clock(standing.due_at)}; until then it can be held: flask broadcast hold {standing.status['id']}"
+    elif state == states.HELD:
+        yield f"Held. {explain(standing.hold_code, standing.hold_reason)} Let it go: flask broadcast release {standing.status['id']}"
+    if standing.is_over:
+        return
+    for each in standing.waiting:
+        if state == states.HELD and each.reason == "organizer":
+            continue
+        timed = each.reason in ("quiet_hours", "question", "due", "retry", "daily_limit") and each.due_at > now
+        yield f"{each.count:,} wait{f' until {_clock(each.due_at)}' if timed else ''}: {explain(None, each.reason)}"
+    for line in standing.resting:
+        yield f"Line {line.address} rests until {_clock(line.until)}. {explain(line.code)}".rstrip()
+    if state == states.SENDING and standing.unproven and not standing.resting:
+        yield "A few go first, to see whether the line delivers; the rest follows."
+
+
+def say_errors(standing: Standing) -> Iterator[str]:
+    """What went wrong, by Twilio's error code, the most frequent first."""
+    for code, number in standing.errors.items():
+        yield f"{number:>9,}  {explain(code)} ({code})"
+
+
+def _clock(moment: datetime) -> str:
+    return f"{moment:%Y-%m-%d %H:%M} UTC"
