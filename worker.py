@@ -1,4 +1,4 @@
-"""The worker process: ``python worker.py``. One RQ SimpleWorker in the main thread, one clock thread beside it.
+"""The worker process: ``python worker.py``. One RQ SimpleWorker in the main thread; beside it the clock, and the carrier's list (lookups).
 
 Redis is only a bell. When it goes, RQ gives up or waits a minute by itself, so the RQ worker is built anew in a loop; the clock goes on all
 the while, so that what is due is planned and swept, and rung for again as soon as Redis is back.
@@ -22,23 +22,32 @@ from rq.exceptions import StopRequested
 
 from bot.conversation.due import close_due_poll, end_idle_conversations, run_out_patience
 from bot.delivery.bell import QUEUE, ring
+from bot.delivery.caps import look_after_caps
+from bot.delivery.costs import price_replies
+from bot.delivery.gateway import Gateway
 from bot.delivery.jobs import take_duty
 from bot.delivery.plan import plan_broadcast
+from bot.delivery.reports import report_broadcast
 from bot.deployment import Deployment, open_deployment
+from bot.inbound.keywords import WordTable
+from bot.inbound.lines import LineBook
+from bot.inbound.lookups import EVERY as LOOKUPS_EVERY
+from bot.inbound.lookups import LookupsThread
+from bot.inbound.receive import Reception
 from bot.schedule.clock import ClockThread, Handler
 from bot.schedule.timers import DueTimer
 from bot.settings import SettingsRefused
 from bot.upkeep.retention import purge
-from flows import FLOWS
+from flows import FLOWS, WORDS
 
 log = logging.getLogger("chorus.worker")
 
 # An idle worker asks Redis again after worker_ttl - 15 seconds and takes a silent connection for dead after worker_ttl - 5:
 # together with the waits below, sending resumes well within 60 seconds of Redis' return.
-WORKER_TTL, RECONNECT_SECONDS, CLOCK_SECONDS = 30, 5.0, 5.0
+WORKER_TTL, RECONNECT_SECONDS, CLOCK_SECONDS, LOOKUPS_SECONDS = 30, 5.0, 5.0, 2.0
 
 # Work that comes again; each occurrence is one timer, done by one worker.
-EVERY = {"idle": timedelta(minutes=10), "purge": timedelta(hours=1)}
+EVERY = {"idle": timedelta(minutes=10), "purge": timedelta(hours=1), "prices": timedelta(hours=1), "caps": timedelta(minutes=5)}
 
 
 class BellWorker(SimpleWorker):
@@ -86,14 +95,22 @@ def run_worker(deployment: Deployment, handlers: Mapping[str, Handler], stop: th
     """Serve until SIGTERM or SIGINT (or ``stop``), then drain within 15 seconds."""
     stop = stop or threading.Event()
     take_duty(deployment, stop)
-    clock = ClockThread(deployment, handlers, ring, every={kind: span for kind, span in EVERY.items() if kind in handlers}, stop=stop)
+    # Its own gateway: what it asks may hang, and must not hold up what is sent.
+    reception = Reception(deployment, FLOWS, WordTable(WORDS), LineBook(deployment.store))
+    lookups = LookupsThread(deployment, reception, Gateway(deployment.settings, connections=2), stop)
+    handlers = {**handlers, **lookups.handlers()}
+    every = {kind: span for kind, span in (EVERY | LOOKUPS_EVERY).items() if kind in handlers}
+    clock = ClockThread(deployment, handlers, ring, every=every, stop=stop)
     clock.start()
+    lookups.start()
     log.info("worker started")
     try:
         answer_bells(deployment, stop)
     finally:
         stop.set()
         clock.join(CLOCK_SECONDS)
+        # A request of its may take 15 seconds: it is not waited for. What it leased is looked up again by another.
+        lookups.join(LOOKUPS_SECONDS)
     log.info("worker stopped")
 
 
@@ -102,9 +119,12 @@ def timer_handlers() -> dict[str, Handler]:
     return {
         "broadcast": plan_due_broadcast,
         "poll_close": close_due_poll,
+        "report": lambda deployment, timer: _log_count("broadcasts reported", report_broadcast(deployment, timer.subject_id, timer.id)),
         "patience": lambda deployment, timer: run_out_patience(deployment, timer, FLOWS),
         "idle": lambda deployment, _timer: _log_count("idle conversations ended", end_idle_conversations(deployment)),
         "purge": lambda deployment, _timer: _log_count("rows purged", sum(purge(deployment).values())),
+        "prices": lambda deployment, _timer: _log_count("replies priced", price_replies(deployment)),
+        "caps": lambda deployment, _timer: _log_count("organizers told of their cap", look_after_caps(deployment)),
     }
 
 

@@ -52,7 +52,7 @@ def all_at_once(calls: Sequence[Callable[[], Answer]]) -> list[Answer]:
 # --- the same message again ----------------------------------------
 
 
-def test_the_same_message_again_gets_the_same_answer_and_no_second_effect(world: World) -> None:
+def test_i2_the_same_message_again_gets_the_same_answer_and_no_second_effect(world: World) -> None:
     world.collective()
     sid = new_sid()
     answers = [world.text(ASHA, "JOIN SANGHA", MessageSid=sid, SmsSid=sid) for _ in range(5)]
@@ -99,7 +99,7 @@ def test_a_repeated_stop_gets_its_confirmation_again(world: World) -> None:
     assert world.text("whatsapp:" + ASHA, "STOP", line, MessageSid=sid).raw == first.raw
 
 
-def test_a_replay_months_later_has_no_effect(world: World) -> None:
+def test_i9_a_replay_months_later_has_no_effect(world: World) -> None:
     world.collective()
     sid = new_sid()
     world.text(ASHA, "JOIN SANGHA", MessageSid=sid)
@@ -123,7 +123,7 @@ def test_a_replay_of_what_was_forgotten_has_no_effect(world: World) -> None:
     assert [count(world, table) for table in (Phone, Person, Membership)] == [0, 0, 0]
 
 
-def test_thirty_two_threads_with_the_same_message(world: World) -> None:
+def test_i3_thirty_two_threads_with_the_same_message(world: World) -> None:
     world.collective()
     world.text(BELA, "HELP")
     before = count(world, Inbound)
@@ -139,7 +139,7 @@ def test_thirty_two_threads_with_the_same_message(world: World) -> None:
 
 
 @pytest.mark.parametrize("threads", [2, 8])
-def test_first_contact_by_several_messages_at_once_makes_one_phone(world: World, threads: int) -> None:
+def test_i4_first_contact_by_several_messages_at_once_makes_one_phone(world: World, threads: int) -> None:
     world.collective()
     bodies = ["JOIN SANGHA"] + ["HELP"] * (threads - 1)
     answers = all_at_once([lambda body=body: world.text(ASHA, body) for body in bodies])  # type: ignore[misc]
@@ -149,7 +149,7 @@ def test_first_contact_by_several_messages_at_once_makes_one_phone(world: World,
     assert count(world, Inbound) == count(world, Outbound) == threads
 
 
-def test_no_effect_is_lost_between_messages_of_one_member(world: World) -> None:
+def test_i4_no_effect_is_lost_between_messages_of_one_member(world: World) -> None:
     member = world.member(world.collective(), ASHA, spoke_on="+15550001111")
     answers = all_at_once([lambda n=n: world.text(ASHA, f"Note number {n} for the organizers") for n in range(8)])  # type: ignore[misc]
     assert [answer.texts for answer in answers] == [["Passed on. Thank you."]] * 8

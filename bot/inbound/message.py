@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 from bot.languages import clean_text
@@ -28,6 +29,8 @@ class InboundMessage:
     body: str
     kind: str  # text | button | media | location | contact | empty
     opt_out_type: str | None  # STOP | START | HELP, with Advanced Opt-Out
+    # Read from the carrier's list after an outage: when the carrier had it, in people's time. None: it came by webhook.
+    sent_at: datetime | None = None
 
     @property
     def sender(self) -> str:
@@ -44,8 +47,8 @@ class NotAMessage(Exception):
     """The parameters name no message or no sender: nothing to store, nothing to answer."""
 
 
-def read_message(parameters: Mapping[str, Any]) -> InboundMessage:
-    """Read Twilio's parameters (facts: docs/decisions/0004-twilio.md). Raises NotAMessage."""
+def read_message(parameters: Mapping[str, Any], sent_at: datetime | None = None) -> InboundMessage:
+    """Read Twilio's parameters (facts: docs/decisions/0004-twilio.md); ``sent_at`` if they are from its list. Raises NotAMessage."""
     sid = _read(parameters, "MessageSid", "SmsMessageSid", "SmsSid")
     sender, to = _read(parameters, "From"), _read(parameters, "To")
     if not sid or not sender:
@@ -61,6 +64,7 @@ def read_message(parameters: Mapping[str, Any]) -> InboundMessage:
         body=body,
         kind=_kind(parameters, body),
         opt_out_type=_read(parameters, "OptOutType").upper() or None,
+        sent_at=sent_at,
     )
 
 

@@ -6,8 +6,9 @@ docs/architecture.md follows a message through these functions by name.
 from __future__ import annotations
 
 import logging
+import threading
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import Any
 
@@ -24,9 +25,10 @@ from bot.conversation.steps import FlowEntry
 from bot.conversation.turn import Turn
 from bot.crashpoints import crashpoint
 from bot.delivery.bell import ring
-from bot.delivery.outbox import Letter, put_answered
+from bot.delivery.outbox import Letter, put, put_answered
 from bot.delivery.tokens import callback_token
 from bot.deployment import Deployment
+from bot.inbound import lateness
 from bot.inbound.keywords import WordTable
 from bot.inbound.lines import LineBook
 from bot.inbound.message import InboundMessage
@@ -63,6 +65,8 @@ class Reception:
     flows: Mapping[str, FlowEntry]
     table: WordTable
     lines: LineBook
+    # Somebody was answered 503 here: no carrier brings that message again by itself, so the list should be read soon.
+    missed: threading.Event = field(default_factory=threading.Event)
 
 
 class FlowFailed(Exception):
@@ -85,6 +89,18 @@ def receive(reception: Reception, message: InboundMessage) -> str:
     return twiml
 
 
+def receive_late(reception: Reception, message: InboundMessage) -> bool:
+    """Take in a message that no webhook brought (``sent_at`` says when the carrier had it); what there is to answer goes by the outbox.
+
+    True: ring, somebody is to be written to. Raises DATABASE_AWAY. A message that a webhook has brought meanwhile has no second effect.
+    """
+    try:
+        return _receive_once(reception, message)[1]
+    except FlowFailed as failure:
+        log.error("a flow failed: %s", failure)
+        return _receive_once(reception, message, failed=True)[1]
+
+
 def _receive_once(reception: Reception, message: InboundMessage, failed: bool = False) -> tuple[str, bool]:
     """The whole of one message in one transaction. Gives the TwiML, and whether somebody else is to be written to.
 
@@ -102,6 +118,7 @@ def _receive_once(reception: Reception, message: InboundMessage, failed: bool = 
             "kind": message.kind,
             "handled_as": "",
             "received_at": now,
+            "sent_at": message.sent_at,
         }
         inbound_id = connection.execute(_INSERT[connection.dialect.name], row | {"sid_hash": sid_hash}).scalar()
         if inbound_id is None:
@@ -116,12 +133,16 @@ def _receive_once(reception: Reception, message: InboundMessage, failed: bool = 
             return EMPTY, False
         phone = lock_phone(store, session, message.number, now)
         turn = meet(deployment, session, now, line, phone, reception.flows)
+        turn.sent_at = message.sent_at
         opted_out_by = note_line(store, turn)
         texts, route = _apologise(turn, message) if failed else _talk(reception, turn, phone, message, opted_out_by)
-        twiml = _answer(turn, texts)
+        twiml = _answer(turn, texts, route, message)
         _record(turn, inbound_id, route, twiml)
         session.flush()
-        crashpoint("inbound.before_commit")
+        if message.sent_at is None:
+            crashpoint("inbound.before_commit")
+        else:
+            crashpoint("backfill.before_commit")
     return twiml, turn.rings
 
 
@@ -141,6 +162,8 @@ def _talk(
     """Decide and run. Raises FlowFailed when a flow or an action raises; what the database itself raises passes."""
     try:
         route = decide(turn, phone, message, reception.table, opted_out_by)
+        if turn.sent_at is not None and lateness.is_undone(turn, route.handled_as):
+            return [], Route("undone since", list)
         texts = route.run()
         turn.session.flush()
     except DATABASE_AWAY:
@@ -162,14 +185,19 @@ def _apologise(turn: Turn, message: InboundMessage) -> tuple[list[str], Route]:
     return texts, Route("failed", list)
 
 
-def _answer(turn: Turn, texts: list[str]) -> str:
-    """One turn is one message: the lines joined, its row kept, the TwiML with our callback in it."""
+def _answer(turn: Turn, texts: list[str], route: Route, message: InboundMessage) -> str:
+    """One turn is one message: the lines joined, its row kept, the TwiML with our callback in it.
+
+    To a message that no webhook brought nobody holds the line any more: its answer goes by the outbox.
+    """
     body = clean_text("\n".join(text for text in texts if text)).strip()
     if not body:
         return EMPTY
     if len(body) > LONGEST_REPLY:
         body = body[: LONGEST_REPLY - 1].rstrip() + "…"
     known = not turn.forgotten
+    terms = lateness.terms_of_answer(turn, route.handled_as, message.number)
+    private = turn.of_care or route.handled_as in lateness.PRIVATE_ROUTES
     letter = Letter(
         kind="reply",
         body=body,
@@ -180,7 +208,16 @@ def _answer(turn: Turn, texts: list[str]) -> str:
         membership_id=turn.here.membership_id if turn.here and known else None,
         collective_id=turn.here.collective_id if turn.here and known else None,
         unprompted=False,
+        # Until then a lost one is sent once more (bot/delivery/unconfirmed.py); what is private never is.
+        expires_at=turn.now if private or terms is None else terms.expires_at,
     )
+    if turn.sent_at is not None:
+        if terms is not None and known:
+            # The confirmation of a STOP may leave although she stopped us; any other answer may not.
+            kind = "stop" if route.handled_as == "STOP" else "reply"
+            put(turn.session, turn.now, replace(letter, kind=kind, unprompted=terms.unprompted, expires_at=terms.expires_at))
+            turn.rings = True
+        return EMPTY
     outbound_id = put_answered(turn.session, turn.now, letter, keep_body=known)
     callback = f"{turn.deployment.settings.public_url}/twilio/status/{callback_token(turn.deployment.store, outbound_id, 1)}"
     response = MessagingResponse()

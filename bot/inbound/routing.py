@@ -19,6 +19,8 @@ from bot.conversation.actions import forget_person, has_draft
 from bot.conversation.speakers import PhoneFacts
 from bot.conversation.steps import Word
 from bot.conversation.turn import Turn
+from bot.delivery.knocks import KNOCK_ANSWERS, answers_knock, something_comes
+from bot.inbound import lateness
 from bot.inbound.keywords import Match, WordTable
 from bot.inbound.message import LONGEST_READ, InboundMessage
 from bot.languages import words
@@ -32,7 +34,10 @@ _INVISIBLE = " \t\n\r\u00a0\u200b\u200c\u200d\u200e\u200f\u2060\ufeff"
 A_DAY = timedelta(hours=24)
 LONGEST_WORD = 40  # of a collective: longer texts open no door, and are not looked up
 # These flows concern one membership; a member of several collectives on this number is asked which.
-CONCERN_ONE = frozenset({"leave", "check_in", "note", "status", "notes", "close", "reply", "send", "alert", "new_poll", "ok", "hold_it"})
+CONCERN_ONE = frozenset(
+    {"leave", "check_in", "note", "status", "notes", "close", "reply", "send", "alert", "new_poll", "ok", "hold_it", "change", "drop_it"}
+    | {"resend_it"}
+)
 # After a STOP only these still act, because they protect her or bring her back.
 ACT_AFTER_STOP = frozenset({"help_", "sos", "wrong", "join", "leave"})
 
@@ -181,7 +186,11 @@ def _opens_a_door(turn: Turn, folded: str) -> bool:
 
 
 def _member(turn: Turn, table: WordTable, match: Match | None, text: str, folded: str, verdict: str | None) -> Route:
+    if folded in KNOCK_ANSWERS and _answers_knock(turn):
+        return Route("knock", lambda: _what_waited(turn))
     open_question = talk.on_the_floor(turn)
+    if open_question is not None and turn.sent_at is not None and open_question.last_heard_at > turn.sent_at:
+        open_question = None  # it was put after she wrote: a late text is no answer to a later question
     if open_question is not None and open_question.collective_id is not None:
         turn.here = next((b for b in turn.belongings if b.collective_id == open_question.collective_id), turn.here)
     obeyed = _obeyed(turn, match, open_question is not None)
@@ -206,11 +215,26 @@ def _member(turn: Turn, table: WordTable, match: Match | None, text: str, folded
     if verdict == "doubt":
         return _flow(turn, "stop_asked", None, "stop?")
     if len(folded) <= 2 and folded.isalnum():
+        if turn.sent_at is not None:
+            return Route("late answer", lambda: lateness.say_refused(turn))
         # A late letter or digit: perhaps how she is, on a bad day. It says nothing to an organizer, and is not theirs to read.
         return Route("late answer", lambda: [words(turn.language, "No question is open now. MENU shows what you can do.")])
     if floor.may_be_care(turn):
         return _flow(turn, "care_words", {"text": text}, "care")
     return _concerning_one(turn, "note", {"text": text}, "note", text)
+
+
+def _answers_knock(turn: Turn) -> bool:
+    """The last that she saw of us on WhatsApp was "a note is waiting": her 1 is for that, whatever was asked before."""
+    known = turn.line.channel == "whatsapp" and turn.phone_id is not None
+    return known and answers_knock(turn.session, turn.now, turn.phone_id or 0, turn.line.id)
+
+
+def _what_waited(turn: Turn) -> list[str]:
+    """What waited is on its way, and is the answer; only when nothing is there any more does she get one of ours."""
+    if something_comes(turn.session, turn.phone_id or 0, turn.line.id):
+        return []
+    return [words(turn.language, "Nothing is waiting any more. MENU shows what you can do.")]
 
 
 def _obeyed(turn: Turn, match: Match | None, question_open: bool) -> Match | None:
@@ -221,6 +245,8 @@ def _obeyed(turn: Turn, match: Match | None, question_open: bool) -> Match | Non
         return None
     if match.word.takes in ("number", "days") and match.rest is not None and not fold(match.rest).isdecimal():
         return None
+    if match.word.takes == "hours" and match.rest is not None and not any(sign.isdecimal() for sign in match.rest):
+        return None  # "quiet please, I am at work"
     if match.word.name == "JOIN" and not _is_a_door(turn, match.rest or "") and (question_open or " " in (match.rest or "")):
         return None
     return match
@@ -241,6 +267,8 @@ def _may(turn: Turn, word: Word) -> bool:
 
 def _word(turn: Turn, match: Match) -> Route:
     text = match.word.name if match.rest is None else f"{match.word.name} {match.rest}"
+    if lateness.is_refused(turn, match.word):
+        return Route("late", lambda: lateness.say_refused(turn))
     roles = () if match.word.who in ("anyone", "member") else tuple(match.word.who.replace(" with a draft", "").split(" or "))
     return _concerning_one(turn, match.word.flow, match.arguments, match.word.name, text, roles)
 

@@ -13,6 +13,7 @@ from sqlalchemy.exc import OperationalError
 
 from bot.delivery.receipts import apply_receipt
 from bot.deployment import Deployment
+from bot.inbound.backfill import ask_for_missed
 from bot.inbound.keywords import WordTable
 from bot.inbound.lines import LineBook
 from bot.inbound.message import NotAMessage, read_message
@@ -80,7 +81,14 @@ def inbound(parameters: Any) -> Response:
         message = read_message(parameters)
     except NotAMessage:
         return Response(EMPTY, content_type="text/xml")
-    twiml = receive(current_app.extensions["chorus.reception"], message)
+    reception: Reception = current_app.extensions["chorus.reception"]
+    try:
+        twiml = receive(reception, message)
+    except DATABASE_AWAY:
+        reception.missed.set()
+        raise
+    if reception.missed.is_set():
+        ask_for_missed(reception)
     return Response(twiml, content_type="text/xml; charset=utf-8")
 
 
