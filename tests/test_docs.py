@@ -189,7 +189,7 @@ def test_pages_named_in_the_code_exist() -> None:
 
 def test_tests_named_in_the_docs_exist() -> None:
     for path in PAGES:
-        for file, name in re.findall(r"`(tests/\w+\.py)::(\w+)`", read(path)):
+        for file, name in re.findall(r"`(tests/[\w/]+\.py)::(\w+)`", read(path)):
             assert name in defined_in(ROOT / file), f"{page_name(path)}: there is no {file}::{name}"
         for file in re.findall(r"`(tests/conversations/\w+\.txt)`", read(path)):
             assert (ROOT / file).exists(), f"{page_name(path)}: there is no {file}"
@@ -265,7 +265,7 @@ def test_the_example_transcript_plays(small_world: World, monkeypatch: pytest.Mo
 def followed_by(word: Word) -> str:
     if word.takes is None:
         return ""
-    shown = {"number": "47", "days": "30", "word": "SANGHA", "written": "…", "said": "…", "text": "…"}[word.takes]
+    shown = {"number": "47", "days": "30", "hours": "22-7", "word": "SANGHA", "written": "…", "said": "…", "text": "…"}[word.takes]
     return f" `{shown}`" if not word.alone else f" (`{shown}`)"
 
 

@@ -27,6 +27,7 @@ from models import (
     Base,
     Broadcast,
     CheckIn,
+    Collective,
     Consent,
     Group,
     GroupMember,
@@ -110,6 +111,7 @@ def make_her(world: World, collective: int) -> Her:
 
 def live_a_life(world: World, collective: int) -> Her:
     """Everything Chorus can do, done once by her, to her and about her."""
+    change(world, Collective, Collective.id == collective, cool_down_seconds=0)
     her = make_her(world, collective)
     world.member(collective, BELA, name="Bela", roles=["supporter"])
     world.member(collective, CHITRA, name="Chitra", roles=["organizer"])

@@ -30,7 +30,7 @@ LONGER = {
     ("join", "hi"): 3,  # the consent, with all that CTIA wants in it
     **{
         (flow, language): 3 if language == "hi" else 2
-        for flow in ("send", "alert", "new_poll", "in_language")
+        for flow in ("send", "alert", "new_poll", "in_language", "at", "change")
         for language in LANGUAGES
     },
     **{("menu", language): 4 if language == "hi" else 2 for language in LANGUAGES},

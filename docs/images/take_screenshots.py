@@ -45,7 +45,7 @@ class Walk:
         def find() -> re.Match[str] | None:
             return next((found for body in self.client.received(who) if (found := looked_for.search(body))), None)
 
-        found = self.client.wait_for(find, timeout=30.0)
+        found = self.client.wait_for(find, timeout=60.0)
         assert found is not None
         return found
 
