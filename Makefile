@@ -21,7 +21,7 @@ HAS_DEMO = $(VENV)/.has-demo
 HAS_TESTS = $(VENV)/.has-tests
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint bench soak lock clean
+.PHONY: help demo test lint bench soak guards lock clean
 
 help: ## List what there is to do
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-6s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -44,6 +44,9 @@ bench: $(HAS_TESTS) ## Print how Chorus compares, side by side in one run
 
 soak: $(HAS_TESTS) ## The long run under faults: killed workers, lost answers, a Redis that goes and comes
 	$(RUN) -m pytest -m soak -n 0 --timeout 0
+
+guards: $(HAS_TESTS) ## Take out each guard in turn, in a copy, and show that a test goes red
+	$(RUN) -m tests.guards
 
 lock: $(RUN) ## Write the locked requirements anew from pyproject.toml (add UPGRADE=1 to take newer versions)
 	$(RUN) -m pip install --quiet --disable-pip-version-check $(UV)
