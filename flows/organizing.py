@@ -37,28 +37,49 @@ WHY_NOT_DRAFTED = {
 
 WHY_NOT_SENT = {
     "no_draft": "There is no draft now. Start with SEND, ALERT or POLL and your words.",
-    "no_code": "{number}: add your 6-digit code: SEND 123456. Or another organizer texts OK {number}.",
+    "no_code": "{number}: add your 6-digit code: SEND {number} 123456. Or another organizer texts OK {number}.",
+    "which": 'Please name the draft. For "{start}" write: SEND {number} and your code.',
     "no_factor": "{number}: another organizer must text OK {number}.",
     "wrong_code": "{number} is not sent: that code is wrong or old. Please send a new one.",
     "locked": "{number} is not sent: too many wrong codes. Wait 15 minutes, or another organizer texts OK {number}.",
     "refused": "{number} can not be sent now. STATUS says more.",
-    "own": "{number} is yours. Another organizer must text OK {number}, or you SEND and your code.",
+    "own": "{number} is yours. Another organizer must text OK {number}, or you SEND {number} and your code.",
     "gone": "There is no draft {number} to send.",
     "held": "{number} is held. Another organizer lets it go with OK {number}.",
     "holder": "You hold {number}. Another organizer must text OK {number}.",
 }
 
 
+_CODE, _LONGEST_CODE, _LONGEST_NUMBER = 6, 8, 9
+
+
 def send(written: str | None = None) -> Flow:
-    """SEND and words makes a draft; SEND 123456 sends it."""
-    code = "".join(character for character in written or "" if character.isalnum())
-    if not code or (code.isdecimal() and len(code) <= 8):
-        # Never a notice: five digits are a code typed wrong, and must not be shown to the others.
-        sent = yield Do("send_with_code", send_with_code, {"code": code or None})
+    """SEND and words makes a draft; SEND 47 123456 sends it."""
+    named = read_code(written or "")
+    if named is not None:
+        number, code = named
+        sent = yield Do("send_with_code", send_with_code, {"code": code, "number": number})
         yield from told(sent)
         return
     draft = yield Do("draft", draft_notice, {"text": written})
     yield from preview(draft)
+
+
+def read_code(written: str) -> tuple[str | None, str | None] | None:
+    """The draft's number and the code in "47 123456" (each may be missing), or None for words.
+
+    Nothing but digits is never a notice: five of them are a code typed wrong, and must not be shown to the others.
+    """
+    digits = "".join(character for character in written if character.isalnum())
+    if digits and not digits.isdecimal():
+        return None
+    groups = "".join(character if character.isdecimal() else " " for character in written).split()
+    if len(groups) > 1 and len(digits) != _CODE:  # "123 456" is how an app shows one code
+        number, code = groups[0], "".join(groups[1:])
+        return (number, code) if len(number) <= _LONGEST_NUMBER and len(code) <= _LONGEST_CODE else None
+    if 0 < len(digits) < _CODE - 1:
+        return digits, None
+    return (None, digits or None) if len(digits) <= _LONGEST_CODE else None
 
 
 def alert(written: str | None = None) -> Flow:
@@ -120,7 +141,7 @@ def preview(draft: dict) -> Flow:
         yield Say("Leaves {when}.", {"when": draft["leaves"]})
     if draft.get("begins"):
         yield Say("Begins {when}.", {"when": draft["begins"]})
-    yield Say("Reply SEND and your code, or another organizer texts OK {number}.", {"number": draft["number"]})
+    yield Say("Reply SEND {number} and your code, or another organizer texts OK {number}.", {"number": draft["number"]})
 
 
 def ok(number: str) -> Flow:
@@ -140,7 +161,7 @@ def told(sent: dict) -> Flow:
     elif sent["sent"]:
         yield Say("{number} is on its way. STATUS shows how far. HOLD {number} stops what is unsent.", {"number": sent["number"]})
     else:
-        yield Say(WHY_NOT_SENT[sent["why"]], {"number": sent["number"]})
+        yield Say(WHY_NOT_SENT[sent["why"]], {"number": sent["number"], "start": sent.get("start", "")})
 
 
 def hold_it(number: str | None = None) -> Flow:

@@ -53,6 +53,6 @@ def close(number: str | None = None) -> Flow:
     """CLOSE, or CLOSE 47: an organizer ends a vote early; the result goes to everyone asked."""
     closed = yield Do("close", close_poll_now, {"number": number})
     if closed["closed"]:
-        yield Say("Closed. The result goes to everyone now.")
+        yield Say("Closed. The result goes to everyone. HOLD {number} stops it.", {"number": closed["number"]})
     else:
         yield Say("No open vote with that number. POLLS shows what is open.")

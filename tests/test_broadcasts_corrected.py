@@ -10,11 +10,14 @@ import sqlalchemy as sa
 from bot.delivery.broadcasts import approve_broadcast, draft_broadcast, hold_broadcast, stop_broadcast
 from bot.delivery.corrections import count_unknown, draft_correction, resend_unknown, why_not_correct
 from bot.delivery.plan import plan_broadcast
+from bot.delivery.receipts import apply_receipt
+from bot.delivery.sweep import sweep
+from bot.delivery.tokens import callback_token
 from models import Alert, Broadcast, Group, GroupMember, Membership, Outbound, Person, Phone
 from tests.conftest import START
 from tests.delivery import ScriptedCarrier, change, phone_of, pump_all, row, rows, send_broadcast
 from tests.test_broadcasts import AUTHOR, MEMBER, OTHER, THIRD, acts, leaving, let_due_timers_act, read
-from tests.world import World
+from tests.world import World, new_sid
 
 
 @pytest.fixture
@@ -302,3 +305,101 @@ def test_a_hold_counts_for_what_goes_again(world: World, sangha: int) -> None:
     carrier = ScriptedCarrier()
     pump_all(world, carrier, 1.0)
     assert not carrier.taken
+
+
+# --- what is done may come back, and must not bring the old words ------------------------------------------------------------
+
+
+def sent_and_done(world: World, sangha: int) -> int:
+    old = send_broadcast(world, sangha, "We meet at six")
+    pump_all(world, ScriptedCarrier())
+    sweep(world.store)
+    assert read(world, number_of(world, old)).state == "done"
+    return old
+
+
+def number_of(world: World, broadcast_id: int) -> str:
+    with world.store.read() as session:
+        return str(session.get_one(Broadcast, broadcast_id).number)
+
+
+def phone_was_off(world: World, outbound: int) -> None:
+    """The receipt comes late: it did not arrive, and is tried again in an hour."""
+    assert apply_receipt(world.store, callback_token(world.store, outbound, 1), "undelivered", 30003, new_sid())
+
+
+def bodies_an_hour_later(world: World) -> list[str]:
+    world.clock.advance(timedelta(hours=1, minutes=1))
+    sweep(world.store)
+    carrier = ScriptedCarrier()
+    pump_all(world, carrier)
+    return carrier.bodies
+
+
+def test_a_late_receipt_brings_no_old_words_back(world: World, sangha: int) -> None:
+    old = sent_and_done(world, sangha)
+    done_at = read(world, number_of(world, old)).done_at
+    correct(world, old)
+    stopped = read(world, number_of(world, old))
+    assert (stopped.state, stopped.done_at) == ("stopped", done_at)
+    pump_all(world, ScriptedCarrier())
+    phone_was_off(world, rows(world, old)[0].id)
+    assert not any("six" in body for body in bodies_an_hour_later(world))
+
+
+def test_what_waits_for_another_try_is_corrected_instead(world: World, sangha: int) -> None:
+    old = sent_and_done(world, sangha)
+    first = rows(world, old)[0]
+    phone_was_off(world, first.id)
+    new = correct(world, old)
+    assert (row(world, first.id).state, row(world, first.id).reason) == ("stopped", "corrected")
+    assert first.membership_id in {each.membership_id for each in rows(world, new)}
+
+
+def test_old_words_are_not_sent_again_by_resend(world: World, sangha: int) -> None:
+    old = sent_and_done(world, sangha)
+    change(world, Outbound, Outbound.id == rows(world, old)[0].id, state="unknown", checks=2, check_at=None, sid=None)
+    correct(world, old)
+    pump_all(world, ScriptedCarrier())
+    assert world.text(AUTHOR, f"RESEND {number_of(world, old)}").text == "Nothing of 1 can be sent again."
+    assert bodies_an_hour_later(world) == []
+
+
+def test_a_corrected_text_does_not_go_by_sms_either(world: World) -> None:
+    """WhatsApp's receipt comes late: its window was closed. She allows SMS."""
+    whatsapp = "whatsapp:+15550003333"
+    collective = world.collective(lines=[whatsapp, "+15550001111"])
+    member = world.member(collective, MEMBER, spoke_on=whatsapp)
+    change(world, Membership, Membership.id == member, sms_fallback=True)
+    old = sent_and_done(world, collective)
+    correct(world, old)
+    apply_receipt(world.store, callback_token(world.store, rows(world, old)[0].id, 1), "undelivered", 63016, new_sid())
+    assert not any("six" in body for body in bodies_an_hour_later(world))
+
+
+@pytest.mark.parametrize("word", ["HOLD", "DROP", "CHANGE"])
+def test_what_is_done_is_held_dropped_or_changed_while_some_would_be_tried_again(world: World, sangha: int, word: str) -> None:
+    old = sent_and_done(world, sangha)
+    number = number_of(world, old)
+    assert "nothing" in world.text(OTHER, f"HOLD {number}").text.lower(), "all of it has left"
+    phone_was_off(world, rows(world, old)[0].id)
+    said = world.text(OTHER, f"{word} {number}" + (" We meet at seven" if word == "CHANGE" else "")).text
+    assert f"{number} is {'dropped' if word == 'DROP' else 'held'}" in said
+    assert not any("Sangha: We meet at six" in body for body in bodies_an_hour_later(world))
+    if word == "HOLD":
+        assert "is on its way" in world.text(THIRD, f"OK {number}").text and read(world, number).state == "sending"
+        assert bodies_an_hour_later(world) == ["Sangha: We meet at six"]
+    if word == "DROP":
+        assert read(world, number).state == "stopped"
+
+
+def test_a_dropped_correction_does_not_stand_in_the_way_of_another(world: World, sangha: int) -> None:
+    old = sent_and_done(world, sangha)
+    world.text(AUTHOR, f"CHANGE {number_of(world, old)} We meet at sevn")
+    world.text(OTHER, "OK 2")
+    assert "2 was changed already" not in world.text(AUTHOR, "DROP 2").text
+    assert "3: to 4 people" in world.text(AUTHOR, "CHANGE 1 We meet at seven").text
+    world.text(OTHER, "OK 3")
+    let_due_timers_act(world)
+    assert set(bodies_an_hour_later(world)) >= {"Sangha: Change: We meet at seven"}
+    assert "To change it again: CHANGE 3" in world.text(AUTHOR, "CHANGE 1 We meet at eight").text

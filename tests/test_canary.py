@@ -10,7 +10,8 @@ from datetime import timedelta
 import pytest
 from werkzeug.serving import make_server
 
-from bot.delivery.canary import CANARIES, WORTH_IT, needs_canary
+from bot.delivery.broadcasts import release_broadcast
+from bot.delivery.canary import CANARIES, MOST_CANARIES, WORTH_IT, needs_canary
 from bot.delivery.gateway import Accepted, Gateway, Outcome, Refused, SendsTexts
 from bot.delivery.leases import LeasedLine
 from bot.delivery.pump import serve_lines
@@ -19,7 +20,7 @@ from bot.delivery.sweep import sweep
 from bot.delivery.tokens import callback_token
 from bot.deployment import Deployment
 from bot.simulator.client import start_simulator
-from models import Keyring, Line, Outbound, Store
+from models import Broadcast, Keyring, Line, Outbound, Store
 from tests.conftest import make_settings
 from tests.delivery import LINE, ScriptedCarrier, add_many_members, change, line_row, put_letter, row, rows, send_broadcast, states
 from tests.waiting import wait_for
@@ -211,6 +212,83 @@ def test_a_phone_that_is_refused_says_nothing_about_the_line(world: World, sangh
         world.clock.advance(timedelta(seconds=10))
         wait_for(lambda: "queued" not in states(world, number), "the rest")
     assert line_row(world).held_until is None
+
+
+def broadcast_row(world: World, number: int) -> Broadcast:
+    with world.store.read() as session:
+        return session.get_one(Broadcast, number)
+
+
+@pytest.mark.parametrize("code", [21714, 400])
+def test_when_all_of_them_fail_the_broadcast_is_held_and_organizers_are_told(world: World, sangha: int, code: int) -> None:
+    """An error that is in no table, a bare status of something between us and Twilio: it fails alike for everybody."""
+    world.member(sangha, "+15551000009", roles=["organizer"])
+    good = {"now": False}
+
+    def answer(_to: str, _sent: int) -> Outcome:
+        return Accepted(new_sid()) if good["now"] else Refused(code)
+
+    with pumping(world, ScriptedCarrier(answer)):
+        number = send_broadcast(world, sangha)
+        wait_for(lambda: broadcast_row(world, number).state == "held", "the hold")
+        held = broadcast_row(world, number)
+        assert (held.hold_reason, held.hold_code) == ("line", code)
+        assert sorted(states(world, number)) == ["failed"] * CANARIES + ["held"] * (MEMBERS + 1 - CANARIES)
+        assert [each.membership_id for each in rows(world) if each.kind == "report"] == [MEMBERS + 1]
+        assert line_row(world).proven_at is None
+        # Put right, and let go on: it sends five more, and what failed before counts no more.
+        good["now"] = True
+        world.clock.advance(timedelta(minutes=5))
+        with world.store.write() as session:
+            assert release_broadcast(session, world.clock.now(), session.get_one(Broadcast, number))
+        hear(world, wait_for_canaries(world, number)[0], "delivered")
+        wait_for(lambda: "queued" not in states(world, number), "the rest")
+    assert states(world, number).count("failed") == CANARIES
+
+
+def test_when_they_fail_again_it_is_held_again(world: World, sangha: int) -> None:
+    world.member(sangha, "+15551000009", roles=["organizer"])
+    carrier = ScriptedCarrier(lambda _to, _sent: Refused(21714))
+    with pumping(world, carrier):
+        number = send_broadcast(world, sangha)
+        for round_ in (1, 2):
+            wait_for(lambda: broadcast_row(world, number).state == "held", "the hold")
+            assert states(world, number).count("failed") == round_ * CANARIES
+            world.clock.advance(timedelta(minutes=5))
+            if round_ == 1:
+                with world.store.write() as session:
+                    assert release_broadcast(session, world.clock.now(), session.get_one(Broadcast, number))
+    assert len([each for each in rows(world) if each.kind == "report"]) == 2
+
+
+def test_what_a_dead_worker_saw_fail_is_no_silence(world: World, sangha: int) -> None:
+    number = send_broadcast(world, sangha)
+    failed = [each.id for each in rows(world, number)[:CANARIES]]
+    before = world.clock.now() - timedelta(minutes=1)
+    change(world, Outbound, Outbound.id.in_(failed), state="failed", error_code=21714, attempt=1, attempted_at=before, done_at=before)
+    carrier = ScriptedCarrier()
+    with pumping(world, carrier):
+        wait_for(lambda: broadcast_row(world, number).state == "held", "the hold")
+    assert carrier.taken == []
+
+
+def test_a_receipt_that_one_arrived_nowhere_holds_it_too(world: World, sangha: int) -> None:
+    with pumping(world, ScriptedCarrier()):
+        number = send_broadcast(world, sangha)
+        for each in wait_for_canaries(world, number):
+            hear(world, each, "undelivered", 63013)
+        wait_for(lambda: broadcast_row(world, number).state == "held", "the hold")
+    assert states(world, number).count("undelivered") == CANARIES
+
+
+def test_readers_who_can_not_be_reached_say_nothing_about_the_line(world: World, sangha: int) -> None:
+    """Old numbers come first in a list: others go in their place, and after twenty-five of them the rest goes."""
+    carrier = ScriptedCarrier(lambda _to, sent: Refused(21211) if sent <= MOST_CANARIES else Accepted(new_sid()))
+    with pumping(world, carrier):
+        number = send_broadcast(world, sangha)
+        wait_for(lambda: "queued" not in states(world, number), "the rest")
+        wait_for(lambda: states(world, number).count("accepted") == MEMBERS - MOST_CANARIES, "those who can be reached")
+    assert broadcast_row(world, number).hold_reason is None
 
 
 def test_twenty_messages_are_worth_no_canary(world: World) -> None:

@@ -2,25 +2,27 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 import pytest
 import sqlalchemy as sa
 
 from bot.delivery import alarms
 from bot.delivery.broadcasts import record_act, release_broadcast
+from bot.delivery.errors import MAY_BE_HER_COUNTRY
 from bot.delivery.gateway import Refused
 from bot.delivery.receipts import apply_receipt
 from bot.delivery.tokens import callback_token
-from bot.delivery.trouble_words import tell_filtered, tell_line_trouble
+from bot.delivery.trouble_words import tell_filtered, tell_first_failed, tell_line_trouble
 from bot.languages import LANGUAGES
 from bot.languages.segments import count_segments
 from models import Audit, Broadcast, Line, Outbound, PhoneLine
-from tests.delivery import ScriptedCarrier, change, phone_of, pump_all, rows, send_broadcast
+from tests.delivery import ScriptedCarrier, change, line_row, phone_of, pump_all, put_letter, row, rows, send_broadcast
 from tests.world import World
 
 LINE, OTHER, WHATSAPP = "+15550001111", "+15550001112", "whatsapp:+15550003333"
 ORGANIZER = "+15551000009"
+FAR_OFF = datetime(2030, 1, 1, tzinfo=UTC)
 
 
 def receive(world: World, number: int, status: str, code: int | None = None) -> None:
@@ -55,7 +57,7 @@ def test_organizers_are_told_once_a_day_through_another_line(world: World) -> No
     receive(world, number, "failed", 30034)
     assert [(each.state, each.line_id != wrong) for each in reports(world)] == [("queued", True)]
     told = words_of(world, reports(world)[0].id)
-    assert told.startswith("Sangha: ") and "flask doctor" in told and "hay que registrarlo" in told
+    assert told.startswith("Sangha: ") and "Avise a quien administra" in told and "hay que registrarlo" in told
     change(world, Outbound, Outbound.id == number, state="accepted", error_code=None)
     receive(world, number, "failed", 30034)
     assert len(reports(world)) == 1
@@ -206,4 +208,28 @@ def test_the_texts_to_organizers_are_short(language: str) -> None:
         told = tell_line_trouble(language, "Sangha", WHATSAPP, code)
         assert "+15550003333" in told and "whatsapp:" not in told
         assert count_segments(told).segments <= most, told
+        assert "flask" not in told and "flask" not in tell_first_failed(language, "Sangha", 47, code)
+        assert count_segments(tell_first_failed(language, "Sangha", 47, code)).segments <= (3 if language == "hi" else 2)
     assert count_segments(tell_filtered(language, "Sangha", 47)).segments <= most
+
+
+@pytest.mark.parametrize("code", sorted(MAY_BE_HER_COUNTRY))
+@pytest.mark.parametrize("took", ["now", "in its broadcast", "by itself", "long ago"])
+def test_one_member_abroad_does_not_stop_a_line_that_takes_others(world: World, code: int, took: str) -> None:
+    """The line's own number "can not send there": the line's fault only if it takes nothing."""
+    collective = world.collective(lines=[LINE])
+    members = [world.member(collective, f"+1555100001{n}") for n in range(3)]
+    abroad = world.member(collective, "+919820000001")
+    if took == "by itself":
+        others = [put_letter(world, members[0])]
+    else:
+        broadcast = send_broadcast(world, collective)
+        others = [each.id for each in rows(world, broadcast) if each.membership_id != abroad]
+        change(world, Outbound, Outbound.broadcast_id == broadcast, state="held", reason="quiet_hours", due_at=FAR_OFF)
+    late = put_letter(world, abroad)
+    before = world.clock.now() - timedelta(hours=2 if took == "long ago" else 0)
+    state = "accepted" if took == "now" else "delivered"
+    change(world, Outbound, Outbound.id.in_(others), state=state, attempt=1, accepted_at=before, attempted_at=before)
+    pump_all(world, ScriptedCarrier(lambda _to, _sent: Refused(code)), 2.0)
+    assert (row(world, late).state, row(world, late).reason) == ("held", "line")
+    assert (line_row(world).held_code == code) == (took == "long ago")

@@ -136,8 +136,8 @@ def live_a_life(world: World, collective: int) -> Her:
     her_text(f"SEND {code.at(world.clock.now())}")
     her_text("A")
     world.clock.advance(timedelta(minutes=1))
-    her_text("ALERT Rally today 10am Gandhi Chowk")
-    her_text(f"SEND {code.at(world.clock.now())}")
+    number = her_text("ALERT Rally today 10am Gandhi Chowk").partition(":")[0]
+    assert "on its way" in her_text(f"SEND {number} {code.at(world.clock.now())}")
     her_text("yes")
     for body in ("CHECKIN", "2", "YES", "at noon"):
         world.text(DEVI, body)

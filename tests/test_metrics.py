@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from bot.delivery import caps, costs
+from bot.delivery import caps, costs, sweep, unconfirmed
 from bot.deployment import Deployment
 from bot.health import metrics, outbox, recent
 from models import Collective, Inbound, Outbound, Spending, Store, Timer
@@ -211,6 +211,8 @@ def _statements(world: World) -> dict[str, tuple[Any, dict[str, Any]]]:
         "without a cost": (costs._UNPRICED, {"after": 5}),
         "waiting for money": (caps._WAITING_FOR_MONEY, {}),
         "let go": (caps._LET_GO, {"collective": 1, "now": now}),
+        "left behind": (sweep._LEFT_BEHIND, {"now": now}),
+        "expired words": (unconfirmed._EXPIRED_WORDS, {"since": now}),
     }
 
 
@@ -221,6 +223,8 @@ def test_no_statement_reads_all_messages(world: World) -> None:
         "held": "ix_outbound_open",
         "at the carrier": "ix_outbound_at_carrier",
         "unknown": "ix_outbound_check",
+        "left behind": "ix_outbound_open",
+        "expired words": "ix_outbound_about_membership_id",
     }
     for name, (statement, values) in _statements(world).items():
         plan = _plan(world, statement, values)

@@ -8,14 +8,14 @@ from datetime import timedelta
 import pytest
 import sqlalchemy as sa
 
-from bot.delivery.broadcasts import hold_broadcast, stop_broadcast
+from bot.delivery.broadcasts import hold_broadcast, release_broadcast, stop_broadcast
 from bot.delivery.claims import claim_rows
 from bot.delivery.leases import renew_lease
 from bot.delivery.marks import mark_rows
 from bot.delivery.money import Purse
-from bot.delivery.sweep import sweep
+from bot.delivery.sweep import release_left_behind, sweep
 from bot.delivery.texts import Texts
-from models import Broadcast, BroadcastText, Collective, Membership, Phone, PhoneLine
+from models import Broadcast, BroadcastText, Collective, Membership, Outbound, Phone, PhoneLine
 from tests.delivery import (
     LINE,
     ScriptedCarrier,
@@ -216,3 +216,37 @@ def test_a_stop_waits_for_a_mark_and_not_the_other_way_round(world: World, sangh
         with world.store.write() as stopping:
             taken = stopping.execute(sa.select(Phone.id).where(Phone.id == phone).with_for_update(key_share=True, skip_locked=True)).first()
             assert taken is None, "while the mark is being written, her STOP has to wait"
+
+
+@pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
+def test_a_row_that_is_marked_while_its_broadcast_is_released_goes_with_the_others(world: World, sangha: int) -> None:
+    """Neither transaction sees the other's work: the row is held once more, after the release looked for held ones."""
+    broadcast = send_broadcast(world, sangha)
+    with world.store.write() as session:
+        assert hold_broadcast(session, world.clock.now(), session.get_one(Broadcast, broadcast))
+    change(world, Outbound, state="queued", reason=None)
+    line = take_the_line(world)
+    with world.store.write() as session:
+        taken, _ = claim_rows(world.store, session, line, 10, 10)
+    purse = Purse(world.store)
+    with world.store.write() as releasing:
+        assert release_broadcast(releasing, world.clock.now(), releasing.get_one(Broadcast, broadcast))
+        with world.store.write() as session:
+            purse.begin(session)
+            assert mark_rows(world.store, session, line, taken, Texts(world.store), purse) == ([], [])
+    assert states(world, broadcast) == ["held", "held"]
+    assert release_left_behind(world.store) == 2
+    assert states(world, broadcast) == ["queued", "queued"]
+
+
+@pytest.mark.parametrize(
+    ("state", "left_behind"), [("sending", True), ("done", True), ("held", False), ("stopped", False), ("draft", False)]
+)
+def test_what_an_organizer_holds_waits_for_her_alone(world: World, sangha: int, state: str, left_behind: bool) -> None:
+    broadcast = send_broadcast(world, sangha)
+    first, second = (each.id for each in rows(world, broadcast))
+    change(world, Outbound, Outbound.id == first, state="held", reason="organizer")
+    change(world, Outbound, Outbound.id == second, state="held", reason="quiet_hours")
+    change(world, Broadcast, state=state)
+    assert release_left_behind(world.store) == int(left_behind)
+    assert (row(world, first).state, row(world, second).state) == ("queued" if left_behind else "held", "held")

@@ -12,7 +12,10 @@ from bot.delivery.carrier_list import fold_body
 from bot.delivery.gateway import Accepted, Lost, Outcome
 from bot.delivery.outbox import Letter, put_answered
 from bot.delivery.reconcile import LookedUp, look_up_unknown
+from bot.delivery.sweep import sweep
 from bot.delivery.tokens import callback_token
+from bot.delivery.unconfirmed import tell_of_expired
+from bot.upkeep.retention import CARE_BODY_KEPT, purge
 from models import Audit, Broadcast, Collective, Membership, Outbound, Person, Phone
 from models.messages import UNKNOWN
 from tests.delivery import ScriptedCarrier, change, phone_of, pump_all, put_letter, row, rows, send_broadcast
@@ -416,6 +419,20 @@ def test_the_writer_of_an_answer_is_told_that_it_may_not_have_arrived(world: Wor
     assert "your answer of 09:00" in carrier.bodies[0] and "I am here" not in carrier.bodies[0]
 
 
+@pytest.mark.parametrize("kind", ["notice", "alert"])
+def test_organizers_are_told_of_an_alert_that_stays_uncertain_too(world: World, listing: ScriptedList, kind: str) -> None:
+    """The list is cut short, so nothing goes again by itself: a person decides."""
+    collective = world.collective()
+    world.member(collective, ASHA, roles=["organizer"])
+    send_broadcast(world, collective, kind=kind)
+    pump_all(world, ScriptedCarrier(lambda _to, _number: Lost("broken")), 30.0)
+    listing.most = 1
+    listing.add(ASHA, "a text of much later", at=world.clock.now() + timedelta(minutes=9))
+    listing.add(ASHA, "another one", at=world.clock.now() + timedelta(minutes=9))
+    look_twice(world, listing)
+    assert [each.kind for each in rows(world) if each.state == "queued"] == ["report"]
+
+
 @pytest.mark.parametrize(
     ("kind", "writer", "reader"),
     [("page", ["organizer"], []), ("relay", ["organizer"], ["supporter"]), ("relay", [], ["supporter"]), ("relay", [], [])],
@@ -439,3 +456,53 @@ def test_nothing_of_a_detached_phone_is_sent_again(world: World, listing: Script
     carrier = ScriptedCarrier()
     pump_all(world, carrier, 30.0)
     assert ([each.state for each in rows(world, broadcast)], carrier.taken) == (["suppressed"], [])
+
+
+def test_a_trial_accounts_prefix_is_known(world: World, listing: ScriptedList, asha: int) -> None:
+    number = lost_letter(world, asha, "Sangha: we meet at six")
+    listing.add(ASHA, "Sent from your Twilio trial account - Sangha: we meet at six")
+    assert look(world, listing, 1).found == 1
+    assert row(world, number).state == "sent"
+
+
+def test_an_alert_that_reads_otherwise_in_the_list_is_not_sent_twice(world: World, listing: ScriptedList, asha: int) -> None:
+    """Whatever the carrier made of it: something left for her on this line at that moment."""
+    with world.store.read() as session:
+        broadcast = lost_alert(world, session.get_one(Membership, asha).collective_id)
+    listing.add(ASHA, "S@ngha: R@lly tod@y", sender=LINE)
+    assert look_twice(world, listing).resent == 0
+    assert rows(world, broadcast)[0].state == "unknown"
+
+
+def test_a_text_of_another_moment_or_line_says_nothing_of_an_alert(world: World, listing: ScriptedList, asha: int) -> None:
+    with world.store.read() as session:
+        broadcast = lost_alert(world, session.get_one(Membership, asha).collective_id)
+    listing.add(ASHA, "something else", sender="+15550009999")
+    listing.add(ASHA, "something else", sender=LINE, at=world.clock.now() - timedelta(minutes=5))
+    assert look_twice(world, listing).resent == 1
+    assert rows(world, broadcast)[0].state == "queued"
+
+
+@pytest.mark.parametrize("by", ["the sweep", "the purge"])
+def test_the_writer_of_an_answer_that_waited_too_long_is_told_once(world: World, by: str) -> None:
+    """A supporter's words are kept for a day: they wait no longer for their reader, and do not vanish silently."""
+    collective = world.collective()
+    supporter = world.member(collective, ASHA, roles=["supporter"])
+    member = world.member(collective, MIGUEL)
+    number = put_letter(world, member, "Sangha: I am here", "relay", about_membership_id=supporter)
+    change(world, Outbound, Outbound.id == number, state="held", reason="window", due_at=world.clock.now() + timedelta(days=2))
+    assert tell_of_expired(world.store) == 0
+    world.clock.advance(timedelta(hours=24, seconds=1))
+    sweep(world.store) if by == "the sweep" else purge(world.deployment)
+    assert row(world, number).state == "expired"
+    assert (tell_of_expired(world.store), tell_of_expired(world.store)) == (1, 0)
+    carrier = ScriptedCarrier()
+    pump_all(world, carrier, 30.0)
+    assert [text.to for text in carrier.taken] == [ASHA]
+    assert "your answer of Sun 12 Apr, 9:00 am" in carrier.bodies[0] and "I am here" not in carrier.bodies[0]
+
+
+def test_words_between_people_wait_as_long_as_they_are_kept(world: World, asha: int) -> None:
+    later = world.clock.now() + timedelta(hours=20)
+    number = put_letter(world, asha, "Sangha: I am here", "relay", due_at=later)
+    assert row(world, number).expires_at == world.clock.now() + CARE_BODY_KEPT

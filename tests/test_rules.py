@@ -12,7 +12,7 @@ from bot.delivery.kinds import AFTER_THE_START, ASKING_LANES, ASKS, CARE, LANES
 from bot.delivery.plan import plan_broadcast
 from bot.delivery.previews import preview_broadcast
 from bot.delivery.sweep import sweep
-from models import Alert, Broadcast, Consent, Membership, Outbound, Person
+from models import Alert, Broadcast, Consent, Membership, Outbound, Person, Phone
 from tests.delivery import ScriptedCarrier, change, phone_of, pump_all, put_letter, row, rows, send_broadcast
 from tests.world import World
 
@@ -391,3 +391,74 @@ def test_the_reader_of_a_check_in_is_known_by_her_phone(world: World) -> None:
     letters = [put_letter(world, each, kind="notice") for each in (asha, bela)]
     pump_all(world, ScriptedCarrier())
     assert [row(world, letter).state for letter in letters] == ["accepted", "held"]
+
+
+# --- what goes from one person to another ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("trouble", ["the worker was down", "the line rested"])
+def test_an_answer_that_was_held_up_for_an_hour_does_not_come_at_night(world: World, trouble: str) -> None:
+    world.clock.freeze(utc("2026-04-12 20:45"))
+    collective = world.collective(quiet_from=21, quiet_until=8)
+    world.member(collective, PARIS, timezone="UTC")
+    world.member(collective, NEW_YORK, roles=["organizer"])
+    world.text(PARIS, "NOTE can somebody call me, he is out")
+    pump_all(world, ScriptedCarrier())
+    world.clock.freeze(utc("2026-04-12 20:55"))
+    assert "on its way" in world.text(NEW_YORK, "REPLY 1 We can talk now. Are you safe?").text
+    (answer,) = [each.id for each in rows(world) if each.kind == "relay"]
+    if trouble == "the line rested":
+        change(world, Outbound, Outbound.id == answer, state="held", reason="line", due_at=utc("2026-04-12 21:56"))
+    world.clock.freeze(utc("2026-04-12 21:56"))
+    sweep(world.store)
+    carrier = ScriptedCarrier()
+    pump_all(world, carrier)
+    assert carrier.bodies == []
+    assert (row(world, answer).state, row(world, answer).reason, row(world, answer).due_at) == (
+        "held",
+        "quiet_hours",
+        utc("2026-04-13 08:00"),
+    )
+
+
+def test_an_answer_within_the_hour_comes_at_night(world: World) -> None:
+    world.clock.freeze(utc("2026-04-12 22:00"))
+    collective = world.collective(quiet_from=21, quiet_until=8)
+    member = world.member(collective, PARIS, timezone="UTC")
+    put_letter(world, member, kind="relay", unprompted=False)
+    world.clock.advance(timedelta(minutes=59))
+    carrier = ScriptedCarrier()
+    pump_all(world, carrier)
+    assert carrier.bodies == ["Hello"]
+
+
+@pytest.mark.parametrize(("hours", "held"), [(23, False), (25, True)])
+def test_a_call_for_help_is_answered_at_night_for_a_day(world: World, hours: int, held: bool) -> None:
+    world.clock.freeze(utc("2026-04-12 22:00"))
+    collective = world.collective(quiet_from=20, quiet_until=23)
+    world.member(collective, PARIS, timezone="UTC")
+    world.member(collective, NEW_YORK, roles=["supporter"])
+    world.text(PARIS, "SOS")
+    world.clock.advance(timedelta(hours=hours))
+    world.text(NEW_YORK, "REPLY 1 Are you safe?")
+    assert [each.unprompted for each in rows(world) if each.kind == "relay"] == [held]
+
+
+def test_a_check_in_is_shown_only_to_the_person_it_asks(world: World) -> None:
+    """Her sister holds the phone by now."""
+    collective, other = world.collective(), world.collective("OTHER")
+    asha = world.member(collective, PARIS, name="Asha")
+    sister = world.member(other, PARIS, name="Lila")
+    with world.store.write() as session:
+        session.add(Consent(membership_id=asha, kind="check_ins", text_version="1", language="en", given_at=world.clock.now()))
+    asked = draft(world, collective, "check_in")
+    leave_now(world, asked)
+    change(world, Phone, Phone.id == phone_of(world, asha), current_person_id=person_of(world, sister))
+    carrier = ScriptedCarrier()
+    pump_all(world, carrier)
+    assert carrier.bodies == [] and [(each.state, each.reason) for each in rows(world, asked)] == [("held", "other_person")]
+    change(world, Phone, Phone.id == phone_of(world, asha), current_person_id=person_of(world, asha))
+    world.clock.advance(timedelta(hours=1))
+    sweep(world.store)
+    pump_all(world, carrier)
+    assert len(carrier.bodies) == 1

@@ -7,13 +7,27 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 import sqlalchemy as sa
+from sqlalchemy.exc import OperationalError
 
+from bot.conversation.due import run_out_patience
 from bot.deployment import Deployment
 from bot.schedule.clock import ClockThread, next_occurrence
-from bot.schedule.timers import TRIES, DueTimer, cancel_timers, claim_due, finish, put_off, set_timer
+from bot.schedule.timers import (
+    LONGEST_PUT_OFF_SECONDS,
+    PUT_OFF_SECONDS,
+    TRIES,
+    DueTimer,
+    cancel_timers,
+    claim_due,
+    finish,
+    put_off,
+    set_timer,
+)
+from flows import FLOWS
 from models import ClockJump, Timer
+from models.clock import real_seconds
 from tests.conftest import make_settings
-from tests.delivery import ScriptedCarrier, change, pump_all, send_broadcast, states
+from tests.delivery import ScriptedCarrier, change, pump_all, rows, send_broadcast, states
 from tests.world import World
 
 
@@ -264,3 +278,45 @@ def test_the_clock_stops_when_asked(small_world: World) -> None:
     stop.set()
     clock.join(5)
     assert not clock.is_alive()
+
+
+@pytest.mark.parametrize("kind", ["broadcast", "poll_close"])
+def test_what_fails_for_want_of_the_database_is_tried_until_it_is_back(world: World, kind: str) -> None:
+    """A statement that runs into its timeout again and again: five tries in three minutes must not lose a broadcast."""
+    book(world, f"{kind}:7", 7, kind=kind)
+    trouble, heard = [True], []
+
+    def handle(_deployment: Deployment, timer: DueTimer) -> None:
+        if trouble:
+            raise OperationalError("canceling statement due to statement timeout", None, Exception())
+        heard.append(timer.subject_id)
+
+    clock = make_clock(world, {kind: handle})
+    waits = []
+    for _ in range(3 * TRIES):
+        before = real_seconds()
+        clock.tick()
+        (timer,) = timers(world)
+        waits.append(timer.lease_until - before)
+        assert timer.attempts == 0
+        world.clock.freeze(world.clock.now() + timedelta(minutes=10))
+        change(world, Timer, lease_until=1.0)
+    assert min(waits) >= PUT_OFF_SECONDS - 1 and waits[1] > waits[0] + 30, "later each time"
+    # Real seconds pass while it is written down; nothing else is added.
+    assert timers(world)[0].done_at is None and max(waits) < LONGEST_PUT_OFF_SECONDS + 60
+    trouble.clear()
+    clock.tick()
+    assert (heard, timers(world)[0].done_at is not None) == ([7], True)
+
+
+def test_a_question_put_again_after_a_silence_is_worth_an_hour(world: World) -> None:
+    """It waits for the morning, or for a line: whoever comes back the next day is not asked out of nowhere."""
+    world.member(world.collective(), "+15551000001")
+    world.text("+15551000001", "CHECKIN")
+    world.text("+15551000001", "FORGET")
+    world.clock.advance(timedelta(hours=11))
+    for timer in claim(world):
+        if timer.kind == "patience":
+            run_out_patience(world.deployment, timer, FLOWS)
+    (again,) = [each for each in rows(world) if each.state == "queued"]
+    assert again.unprompted and again.expires_at == world.clock.now() + timedelta(hours=1)

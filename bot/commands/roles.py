@@ -66,7 +66,7 @@ def add_organizer(number: str, word: str, name: str | None) -> None:
 def show_second_factor(number: str, word: str, renew: bool) -> None:
     """Show the secret of an organizer's one-time codes, to scan with an authenticator app.
 
-    A sender's number can be forged, so a broadcast by text needs a second factor: SEND and the six digits of the app.
+    A sender's number can be forged, so a broadcast by text needs a second factor: SEND, the draft's number and the six digits of the app.
     Whoever sees this screen can confirm broadcasts as she can.
     """
     deployment = current_deployment()

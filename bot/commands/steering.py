@@ -15,13 +15,13 @@ from sqlalchemy.orm import Session
 from bot.commands.broadcasts import REFUSALS, broadcast, look_at, require_yes, tell_departure, tell_preview
 from bot.commands.ground import LanguageType, Refused, count, current_deployment
 from bot.delivery.bell import ring
-from bot.delivery.broadcasts import approve_broadcast, hold_broadcast, record_act, refuse_reason, release_broadcast, stop_broadcast
+from bot.delivery.broadcasts import approve_broadcast, hold_broadcast, is_over, record_act, refuse_reason, release_broadcast, stop_broadcast
 from bot.delivery.caps import format_money
 from bot.delivery.corrections import count_unknown, draft_correction, find_correction, resend_unknown, why_not_correct
 from bot.delivery.standing import Standing, read_standing, say_errors, say_what_holds
 from bot.deployment import Deployment
 from models import Broadcast, Collective
-from models.broadcasts import DONE, DRAFT, STOPPED
+from models.broadcasts import DRAFT
 from models.messages import ATTEMPTING, CLAIMED, HELD, QUEUED
 
 # They hang on the subject "broadcast", which is another file's.
@@ -149,7 +149,7 @@ def stop(broadcast_id: int) -> None:
     deployment = current_deployment()
     with deployment.store.write() as session:
         made = find_broadcast(session, broadcast_id)
-        if made.state in (DONE, STOPPED):
+        if is_over(session, made):
             raise Refused(f"Broadcast {broadcast_id} is {made.state} already.")
         unsent = stop_broadcast(session, deployment.clock.now(), made)
         record_act(session, deployment.clock.now(), made, "dropped")

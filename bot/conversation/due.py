@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import timedelta
 from typing import Any
 
 import sqlalchemy as sa
@@ -16,6 +17,9 @@ from bot.delivery.outbox import Letter, put
 from bot.deployment import Deployment
 from bot.schedule.timers import DueTimer
 from models import Conversation, Poll
+
+# What follows a silence is news for so long; then it would only puzzle her.
+AFTER_SILENCE_LASTS = timedelta(hours=1)
 
 _table: Any = Conversation.__table__
 
@@ -55,6 +59,7 @@ def run_out_patience(deployment: Deployment, timer: DueTimer, flows: Mapping[str
                     person_id=turn.person_id,
                     membership_id=turn.here.membership_id if turn.here else None,
                     collective_id=turn.here.collective_id if turn.here else None,
+                    expires_at=now + AFTER_SILENCE_LASTS,
                 ),
             )
     ring(deployment)
@@ -65,7 +70,7 @@ def close_due_poll(deployment: Deployment, timer: DueTimer) -> None:
     with deployment.store.write() as session:
         poll = session.get(Poll, timer.subject_id)
         if poll is not None:
-            close_poll(deployment, session, poll.id, deployment.clock.now())
+            close_poll(session, poll.id, deployment.clock.now())
     ring(deployment)
 
 

@@ -14,7 +14,7 @@ from sqlalchemy.orm import Session
 from bot.delivery.broadcasts import hold_broadcast
 from bot.delivery.lists import in_states
 from bot.delivery.reports import tell_organizers
-from bot.delivery.trouble_words import tell_filtered, tell_line_trouble
+from bot.delivery.trouble_words import tell_filtered, tell_first_failed, tell_line_trouble
 from models import Audit, Broadcast, Collective, CollectiveLine, Line, Outbound, PhoneLine, Store
 from models.messages import DELIVERED, FAILED, QUEUED, UNDELIVERED
 
@@ -82,6 +82,25 @@ def tell_of_line(session: Session, now: datetime, line_id: int, code: int) -> in
         told += tell_organizers(session, now, speaker.collective_id, make_text, key=key)
         connection.execute(_BY_THE_OTHER, here | {"to_line": other})
     return told
+
+
+def hold_failing(session: Session, now: datetime, broadcast_id: int, line_id: int, code: int) -> bool:
+    """The first messages of a broadcast all failed with this error: hold the rest and tell the organizers. False: it was held already.
+
+    Their letters take another line if the collective has one.
+    """
+    broadcast = session.get_one(Broadcast, broadcast_id, populate_existing=True)
+    if not hold_broadcast(session, now, broadcast, reason="line", code=code):
+        return False
+    collective = session.get_one(Collective, broadcast.collective_id)
+    make_text = partial(tell_first_failed, collective=collective.name, number=broadcast.number, code=code)
+    # Again, if it is held again after somebody let it go.
+    tell_organizers(session, now, collective.id, make_text, key=f"failing:{broadcast_id}:{now:%Y-%m-%dT%H:%M:%S}")
+    here = {"collective": collective.id, "line": line_id}
+    other = session.connection().execute(_OTHER_LINE, here | {"now": now}).scalar()
+    if other is not None:
+        session.connection().execute(_BY_THE_OTHER, here | {"to_line": other})
+    return True
 
 
 # --- filtering -------------------------------------------------------------------------------------------------------------

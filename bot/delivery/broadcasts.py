@@ -34,6 +34,10 @@ _NEXT_NUMBER = (
 )
 
 
+# Held, queued or claimed: it has not left, whatever its broadcast says of itself. One that is done may have some that are out of reach.
+_has_unsent = sa.exists().where(Outbound.broadcast_id == Broadcast.id, Outbound.state.in_((HELD, QUEUED, CLAIMED)))
+
+
 def take_number(session: Session, collective_id: int) -> int:
     """The collective's next number: notes, broadcasts and peer requests share one row of numbers, so "47" means one thing."""
     return int(session.connection().execute(_NEXT_NUMBER, {"collective": collective_id}).scalar_one()) - 1
@@ -178,12 +182,16 @@ def approve_broadcast(
 def stop_broadcast(session: Session, now: datetime, broadcast: Broadcast, *, reason: str | None = None) -> int:
     """Nothing more of it leaves, for ever; returns how many messages were still unsent. What the carrier has stays sent.
 
-    ``reason``: what its unsent rows say ("corrected").
+    ``reason``: what its unsent rows say ("corrected"). A corrected one stops when it is done, too: a receipt or RESEND may bring one of
+    its messages back tomorrow.
     """
     session.flush()
-    open_states = (states.DRAFT, states.SCHEDULED, states.HELD, states.SENDING)
-    statement = sa.update(Broadcast).where(Broadcast.id == broadcast.id, Broadcast.state.in_(open_states))
-    values: dict[str, Any] = {"state": states.STOPPED, "done_at": now}
+    is_open = Broadcast.state.in_((states.DRAFT, states.SCHEDULED, states.HELD, states.SENDING))
+    comes_back = sa.true() if reason == "corrected" else _has_unsent
+    statement = sa.update(Broadcast).where(
+        Broadcast.id == broadcast.id, sa.or_(is_open, sa.and_(Broadcast.state == states.DONE, comes_back))
+    )
+    values: dict[str, Any] = {"state": states.STOPPED, "done_at": sa.func.coalesce(Broadcast.done_at, now)}
     if reason != "corrected":  # its correction goes to those, too, whom the fan-out had not reached yet
         values["planned_at"] = sa.func.coalesce(Broadcast.planned_at, now)
     if _changed(session, statement.values(**values)) > 0:
@@ -192,7 +200,7 @@ def stop_broadcast(session: Session, now: datetime, broadcast: Broadcast, *, rea
         if broadcast.poll_id is not None:
             # Else its close would send a "result" of what was stopped.
             cancel_timers(session, "poll_close", broadcast.poll_id)
-    elif broadcast.state != states.DONE:  # when it is done, some may be out of reach and would be tried again tomorrow
+    else:
         return 0
     rows = sa.update(Outbound).where(Outbound.broadcast_id == broadcast.id, Outbound.state.in_((HELD, QUEUED, CLAIMED)))
     why = {} if reason is None else {"reason": reason}
@@ -203,11 +211,15 @@ def hold_broadcast(session: Session, now: datetime, broadcast: Broadcast, *, rea
     """Nothing more of it leaves until somebody releases it. False when there is nothing to hold, or it is held already.
 
     ``reason``: organizer | line (wrongly set up) | filtered (carriers take it for spam) | cap (the month's money is spent), with Twilio's
-    error ``code``. Its held rows say "organizer" whatever the reason: only a person lets them go.
+    error ``code``. Its held rows say "organizer" whatever the reason: only a person lets them go. An organizer may hold what is done, too,
+    while some of it would be tried again.
     """
     session.flush()
-    statement = sa.update(Broadcast).where(Broadcast.id == broadcast.id, Broadcast.state.in_((states.SCHEDULED, states.SENDING)))
-    if _changed(session, statement.values(state=states.HELD, hold_reason=reason, hold_code=code)) == 0:
+    is_leaving: Any = Broadcast.state.in_((states.SCHEDULED, states.SENDING))
+    if reason == "organizer":
+        is_leaving = sa.or_(is_leaving, sa.and_(Broadcast.state == states.DONE, _has_unsent))
+    statement = sa.update(Broadcast).where(Broadcast.id == broadcast.id, is_leaving)
+    if _changed(session, statement.values(state=states.HELD, hold_reason=reason, hold_code=code, done_at=None)) == 0:
         return False
     session.refresh(broadcast)
     cancel_timers(session, "broadcast", broadcast.id)
@@ -253,6 +265,13 @@ def broadcast_status(session: Session, broadcast_id: int) -> dict[str, Any]:
         "counts": counts,
         "resent": int(sum(number for _, _, number in counted)),
     }
+
+
+def is_over(session: Session, broadcast: Broadcast) -> bool:
+    """Whether there is nothing left of it to hold or to drop."""
+    if broadcast.state != states.DONE:
+        return broadcast.state == states.STOPPED
+    return session.scalar(sa.select(Broadcast.id).where(Broadcast.id == broadcast.id, _has_unsent)) is None
 
 
 def _changed(session: Session, statement: sa.Update) -> int:

@@ -32,8 +32,11 @@ def say_change(language: str, text: str) -> str:
 
 
 def find_correction(session: Session, broadcast: Broadcast) -> Broadcast | None:
-    """The approved correction of this broadcast, if there is one."""
+    """The approved correction of this broadcast, if there is one. One that was dropped does not stand in the way of another."""
+    newer = sa.orm.aliased(Broadcast)
+    was_corrected = sa.exists().where(newer.corrects_id == Broadcast.id, newer.approved_by.is_not(None))
     query = sa.select(Broadcast).where(Broadcast.corrects_id == broadcast.id, Broadcast.approved_by.is_not(None))
+    query = query.where(sa.or_(Broadcast.state != states.STOPPED, was_corrected))
     return session.scalars(query.order_by(Broadcast.id.desc()).limit(1)).first()
 
 

@@ -64,6 +64,8 @@ _TABLE: dict[Reaction, tuple[int, ...]] = {
     Reaction.TEMPLATE: (21654, 21655, 21656, 63027, 63028, 63041, 63042),
     Reaction.WINDOW: (63016,),
 }  # fmt: skip
+# "This number can not send there": the line's set-up, or one member abroad, and nothing in the answer says which (``lessons``).
+MAY_BE_HER_COUNTRY = frozenset({21212, 21603, 21606})
 _REACTIONS = {code: reaction for reaction, codes in _TABLE.items() for code in codes}
 
 # How long a line rests: the carrier's own queue needs minutes; a wrong setting needs a person, and one message tries whether it helped.

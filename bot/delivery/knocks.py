@@ -16,12 +16,12 @@ from sqlalchemy.orm import Session
 
 from bot.delivery.audience import WINDOW
 from bot.delivery.fallback import MAY_GO_BY_SMS, move_to_sms, sms_line
-from bot.delivery.kinds import lane_of
 from bot.delivery.lists import as_list, in_list, in_states
+from bot.delivery.rules import ANSWERS_FOR
 from bot.delivery.templates import KNOCK
 from models import Broadcast, Inbound, Line, Moment, Outbound, Phone, PhoneLine, Store, Template
 from models.broadcasts import HELD as BROADCAST_HELD
-from models.messages import ACCEPTED, ATTEMPTING, CLAIMED, DELIVERED, HELD, QUEUED, SENT, UNDELIVERED, UNKNOWN
+from models.messages import ACCEPTED, ATTEMPTING, CLAIMED, DELIVERED, HELD, LANE_RELAY, QUEUED, SENT, UNDELIVERED, UNKNOWN
 from models.templates import APPROVED
 
 KNOCK_EVERY, MOST_UNANSWERED = timedelta(hours=24), 3
@@ -92,6 +92,33 @@ def _refused(sqlite: bool) -> sa.Update:
     return sa.update(_o).where(*ours).values(state=QUEUED, reason=None)
 
 
+# Of what waits for her, the most urgent lane is what she is called for.
+_before = sa.or_(_other.c.lane < _o.c.lane, sa.and_(_other.c.lane == _o.c.lane, _other.c.id < _o.c.id))
+# The same as ``rules.is_unprompted``.
+_grown_old = sa.and_(_other.c.kind == "relay", _other.c.created_at <= sa.bindparam("grown_old", type_=_o.c.created_at.type))
+
+
+@cache
+def _hasten(sqlite: bool) -> sa.Update:
+    """A knock, new or waiting for her morning or for money, leaves now when it calls her for something that can not wait."""
+    urgent = sa.exists().where(
+        _other.c.phone_id == _o.c.phone_id,
+        _other.c.line_id == _o.c.line_id,
+        in_list(_other.c.id, "ids", sqlite=sqlite),
+        in_states(_other.c.state, HELD),
+        _other.c.reason == "window",
+        sa.not_(_other.c.unprompted),
+        sa.not_(_grown_old),
+    )
+    waits = sa.or_(in_states(_o.c.state, QUEUED), sa.and_(in_states(_o.c.state, HELD), _o.c.reason.in_(("quiet_hours", "cap"))))
+    now = sa.bindparam("now", type_=_o.c.due_at.type)
+    return (
+        sa.update(_o)
+        .where(_o.c.kind == KNOCK, _o.c.unprompted, waits, urgent)
+        .values(unprompted=False, lane=LANE_RELAY, state=QUEUED, reason=None, due_at=now)
+    )
+
+
 @cache
 def _knock(sqlite: bool) -> Any:
     now = sa.bindparam("now", type_=_o.c.due_at.type)
@@ -109,7 +136,7 @@ def _knock(sqlite: bool) -> Any:
         )
         .scalar_subquery()
     )
-    first = sa.exists().where(*hers, _other.c.id < _o.c.id, in_list(_other.c.id, "ids", sqlite=sqlite))
+    first = sa.exists().where(*hers, _before, in_list(_other.c.id, "ids", sqlite=sqlite))
     recent = sa.exists().where(*knock, _other.c.created_at > sa.bindparam("since", type_=_o.c.due_at.type))
     on_its_way = sa.exists().where(*knock, in_states(_other.c.state, HELD, QUEUED, CLAIMED, ATTEMPTING))
     full = sa.exists().where(
@@ -119,12 +146,13 @@ def _knock(sqlite: bool) -> Any:
     unwanted = sa.exists().where(*knock, _other.c.error_code == 63049, _other.c.done_at.is_not(None))
     values: dict[str, Any] = {
         "kind": sa.literal(KNOCK),
-        "lane": sa.literal(lane_of(KNOCK)),
+        # As urgent as what it calls her for: help asked for at night does not wait for the morning, nor for the month's money.
+        "lane": sa.case((_o.c.lane < LANE_RELAY, LANE_RELAY), else_=_o.c.lane),
         "position": sa.literal(0),
         "state": sa.literal(QUEUED),
         "segments": sa.literal(1),
         "attempt": sa.literal(0),
-        "unprompted": sa.true(),
+        "unprompted": sa.true(),  # unless something can not wait: ``_hasten``
         "due_at": now,
         "expires_at": sa.func.coalesce(_o.c.expires_at, sa.bindparam("ends", type_=_o.c.due_at.type)),
         "resent": sa.false(),
@@ -179,6 +207,8 @@ def _one_round(store: Store, session: Session, now: datetime) -> tuple[int, int,
     if has_template:
         values = {"ids": ids, "now": now, "since": now - KNOCK_EVERY, "ends": now + _LASTS, "open_since": now - WINDOW}
         knocks = connection.execute(_knock(store.is_sqlite), values).rowcount
+        values = {"ids": ids, "now": now, "grown_old": now - ANSWERS_FOR}
+        knocks += connection.execute(_hasten(store.is_sqlite), values).rowcount
     connection.execute(_put_off(store.is_sqlite), {"ids": ids, "later": now + (_LOOK_AGAIN if has_template else _LOOK_FOR_TEMPLATE)})
     return len(rows), len(moved) + refused, knocks
 

@@ -127,7 +127,7 @@ def mark_rows(
         body = number = ""
         template: Any = None
         try:
-            if needs_a_place(row) and row.number is not None:
+            if needs_a_place(row, now) and row.number is not None:
                 number = store.keyring.open(row.number, "phones.number").decode()
             refusal = judge(row, line, now, possible_zones(number) if number else ())
             if refusal is None and claimed.lane in CAPPED_LANES and purse.is_spent(session, row.collective_id, now):

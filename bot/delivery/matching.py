@@ -12,12 +12,14 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import Enum
 
-from bot.delivery.carrier_list import Listed, Listing, fold_body, is_redacted
+from bot.delivery.carrier_list import Listed, Listing, fold_body
 
 # The carrier writes whole seconds, and clocks differ a little.
 BEFORE = timedelta(seconds=30)
 # A request is answered, or given up, within 16 seconds of its mark; a reply in a webhook's answer is taken at once.
 AFTER = timedelta(minutes=5)
+# A trial account's messages begin with this, and Twilio lists them so.
+_TRIAL = "Sent from your Twilio trial account - "
 _FILLED_IN = re.compile(r"\{\{\w+\}\}")
 
 
@@ -38,7 +40,7 @@ class Missing(Enum):
     """What is known of a row that was not found."""
 
     ABSENT = "the list covers its moment, and it is not there"
-    UNCLEAR = "the list does not say: cut short, blacked out, or our words are gone"
+    UNCLEAR = "the list does not say: cut short, blacked out, changed on the way, or our words are gone"
 
 
 def match(doubts: Sequence[Doubt], listing: Listing, now: datetime, known: Collection[str]) -> dict[int, Listed | Missing]:
@@ -53,7 +55,7 @@ def match(doubts: Sequence[Doubt], listing: Listing, now: datetime, known: Colle
     for number, doubt in enumerate(doubts):
         texts = [_pattern(text) for text in doubt.texts]
         for place, each in enumerate(ours):
-            if _may_be(doubt, each, moments[each.sid]) and any(text.fullmatch(fold_body(each.body)) for text in texts):
+            if _may_be(doubt, each, moments[each.sid]) and any(text.fullmatch(fold_body(each.body.removeprefix(_TRIAL))) for text in texts):
                 pairs.append((abs(moments[each.sid] - doubt.attempted_at), number, -place))
     found: dict[int, Listed | Missing] = {}
     taken: set[str] = set()
@@ -66,8 +68,9 @@ def match(doubts: Sequence[Doubt], listing: Listing, now: datetime, known: Colle
     for doubt in doubts:
         if doubt.id not in found:
             covered = listing.is_whole or (oldest is not None and oldest < doubt.attempted_at - BEFORE)
-            blind = any(is_redacted(each) and _may_be(doubt, each, moments[each.sid]) for each in ours if each.sid not in taken)
-            found[doubt.id] = Missing.ABSENT if covered and doubt.texts and not blind else Missing.UNCLEAR
+            # Something left for her at that moment, and it is no other row's: it may be this one, reading otherwise than we think.
+            stranger = any(_may_be(doubt, each, moments[each.sid]) for each in ours if each.sid not in taken)
+            found[doubt.id] = Missing.ABSENT if covered and doubt.texts and not stranger else Missing.UNCLEAR
     return found
 
 

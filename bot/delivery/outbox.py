@@ -17,8 +17,8 @@ from models.messages import ATTEMPTING, HELD, QUEUED
 
 # A row that is being sent must hear of its outcome within this many real seconds; then the outcome is unknown (``sweep``).
 ANSWER_SECONDS = 60.0
-# A word between people waits for its reader to hold the phone again, but not for ever.
-BETWEEN_PEOPLE_LASTS = timedelta(days=3)
+# A word between people waits for its reader to hold the phone again, but no longer than its words are kept (``upkeep.retention``).
+BETWEEN_PEOPLE_LASTS = timedelta(hours=24)
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +55,7 @@ def put(session: Session, now: datetime, letter: Letter) -> int:
     later = letter.due_at is not None and letter.due_at > now
     row = _row(now, letter) | {"state": HELD if later else QUEUED, "reason": "due" if later else None, "due_at": letter.due_at or now}
     if letter.kind in BETWEEN_PEOPLE and letter.expires_at is None:
-        row["expires_at"] = row["due_at"] + BETWEEN_PEOPLE_LASTS
+        row["expires_at"] = now + BETWEEN_PEOPLE_LASTS
     return _insert(session, row)
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from bot.delivery.audience import WINDOW
-from bot.delivery.kinds import AFTER_OPT_OUT, BETWEEN_PEOPLE, CARE, EARLY
+from bot.delivery.kinds import AFTER_OPT_OUT, CARE, EARLY
 from bot.delivery.leases import LeasedLine
 from bot.delivery.lists import in_list, in_states
 from bot.delivery.quiet import Span, before_the_morning, first_allowed, leave_room
@@ -44,6 +44,8 @@ _other: Any = Outbound.__table__.alias("other")
 IN_FLIGHT = timedelta(hours=24)
 # When to look again whether she holds her shared phone.
 LOOK_AGAIN = timedelta(hours=1)
+# So long an answer between two people belongs to what she wrote last.
+ANSWERS_FOR = timedelta(hours=1)
 
 
 def _asking_since() -> Any:
@@ -87,7 +89,7 @@ def look(sqlite: bool) -> sa.Select[Any]:
             _o.c.id, _o.c.attempt, _o.c.kind, _o.c.language, _raw(_o.c.body, "body"), _o.c.broadcast_id, _o.c.unprompted, _o.c.segments,
             _o.c.expires_at, _o.c.phone_id, _o.c.person_id, _o.c.membership_id, _o.c.asks, _asking_since().label("asking_since"),
             _raw(_ph.c.number, "number"), _ph.c.detached_at, _ph.c.current_person_id,
-            _pl.c.opted_out_at, _pl.c.refused_code, _pl.c.last_inbound_at, _o.c.collective_id,
+            _pl.c.opted_out_at, _pl.c.refused_code, _pl.c.last_inbound_at, _o.c.collective_id, _o.c.created_at,
             _m.c.state.label("membership"), _m.c.paused_until, _m.c.early_texts,
             _stopped_elsewhere().label("stopped_elsewhere"), _p.c.timezone.label("her_zone"), _c.c.timezone.label("zone"),
             _c.c.quiet_from, _c.c.quiet_until, _p.c.quiet_from.label("her_from"), _p.c.quiet_until.label("her_until"),
@@ -98,11 +100,16 @@ def look(sqlite: bool) -> sa.Select[Any]:
     )  # fmt: skip
 
 
-def needs_a_place(row: Any) -> bool:
+def is_unprompted(row: Any, now: datetime) -> bool:
+    """Whether she waits for it no more: an answer that was held up for an hour comes to a phone that she has put away."""
+    return bool(row.unprompted) or (row.kind == "relay" and row.created_at <= now - ANSWERS_FOR)
+
+
+def needs_a_place(row: Any, now: datetime) -> bool:
     """Whether the hour depends on where she may be: care to somebody who never said her zone (docs/decisions/0017)."""
     has_hours = row.quiet_from is not None or row.her_from is not None
     # What a knock calls her for may be care, too.
-    return row.unprompted and (row.kind in CARE or row.kind == KNOCK) and row.her_zone is None and has_hours
+    return is_unprompted(row, now) and (row.kind in CARE or row.kind == KNOCK) and row.her_zone is None and has_hours
 
 
 def held_until(row: Any, now: datetime, places: tuple[str, ...] = ()) -> datetime | None:
@@ -141,9 +148,9 @@ def judge(row: Any, line: LeasedLine, now: datetime, places: tuple[str, ...] = (
     # Urgent or not: whoever left hears no more of what goes on there. An answer to her own text is still an answer.
     if row.membership_id is not None and row.membership != "active" and (row.unprompted or row.kind != "reply"):
         return Refusal(SUPPRESSED, "left")
-    if row.kind in BETWEEN_PEOPLE and row.current_person_id != row.person_id:
+    if row.kind in CARE and row.current_person_id != row.person_id:
         return Refusal(HELD, "other_person", now + LOOK_AGAIN)
-    if row.unprompted:
+    if is_unprompted(row, now):
         if row.paused_until is not None and row.paused_until > now:
             return Refusal(SUPPRESSED, "paused")
         if row.asking_since is not None:

@@ -24,7 +24,7 @@ from bot.delivery.lists import in_states
 from bot.delivery.outcomes import LOOK_UP_AFTER
 from bot.delivery.poison import ORPHANED, tell_of_poison, told
 from models import Broadcast, Line, Outbound, PhoneLine, Store
-from models.broadcasts import DONE, SENDING
+from models.broadcasts import DONE, SCHEDULED, SENDING
 from models.clock import real_seconds
 from models.messages import ATTEMPTING, CLAIMED, EXPIRED, HELD, QUEUED, UNKNOWN
 
@@ -73,6 +73,16 @@ _due = (
     .limit(MOST_RELEASED)
 )
 _RELEASE = sa.update(_o).where(_o.c.id.in_(_due), in_states(_o.c.state, HELD)).values(state=QUEUED, reason=None)
+# Marked while somebody released its broadcast: neither transaction saw the other, and the row still waits for a person.
+_LEFT_BEHIND = (
+    sa.update(_o)
+    .where(
+        in_states(_o.c.state, HELD),
+        _o.c.reason == "organizer",
+        _o.c.broadcast_id.in_(sa.select(_b.c.id).where(_b.c.state.in_((SCHEDULED, SENDING, DONE)))),
+    )
+    .values(state=QUEUED, reason=None, due_at=sa.bindparam("now", type_=_o.c.due_at.type))
+)
 _EXPIRE_HELD = (
     sa.update(_o)
     .where(in_states(_o.c.state, HELD), _o.c.expires_at <= sa.bindparam("now"))
@@ -152,6 +162,12 @@ def release_open_windows(store: Store) -> int:
     """The same for everybody, for a minute's sweep: a message that came while the webhook was busy elsewhere is not forgotten."""
     with store.write() as session:
         return _run(session, _WINDOW, since=store.clock.now() - WINDOW, now=store.clock.now())
+
+
+def release_left_behind(store: Store) -> int:
+    """What is held by an organizer though its broadcast is not may go, for a minute's sweep. Returns how many; ring afterwards."""
+    with store.write() as session:
+        return _run(session, _LEFT_BEHIND, now=store.clock.now())
 
 
 def _run(session: Session, statement: Any, **values: float | datetime) -> int:

@@ -119,7 +119,7 @@ def tell_line_trouble(language: str, collective: str, address: str, code: int) -
     """For organizers, by text: why this line's messages wait and what to do. ``address`` is the line's own, nobody's phone."""
     return words(
         language,
-        "{collective}: our texts from {line} wait. {why} Details: flask doctor",
+        "{collective}: our texts from {line} wait. {why} Please tell whoever runs your Chorus.",
         collective=collective,
         line=address.removeprefix("whatsapp:"),
         why=_why(language, code),
@@ -132,6 +132,17 @@ def _why(language: str, code: int) -> str:
     if code in (20003, 20005, 20403, 30002, 401, 403):
         return words(language, "The Twilio account is closed to us: check its keys and balance.")
     return words(language, "The line is set up wrongly (error {code}).", code=code)
+
+
+def tell_first_failed(language: str, collective: str, number: int, code: int) -> str:
+    """For organizers, by text: a broadcast is held because none of its first messages got through, and what to do."""
+    return words(
+        language,
+        "{collective}: {number} is held, its first texts failed. {why} Please tell whoever runs your Chorus. To go on: OK {number}",
+        collective=collective,
+        number=number,
+        why=_why(language, code),
+    )
 
 
 def tell_filtered(language: str, collective: str, number: int) -> str:

@@ -6,6 +6,7 @@ organizers, who may send it again. An urgent alert and a lost answer in a webhoo
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -20,15 +21,16 @@ from bot.delivery.quiet import find_zone
 from bot.delivery.reports import REPORT_LASTS, tell_organizers
 from bot.delivery.routes import NoLine, line_for
 from bot.languages import count_words, words
-from models import Audit, Broadcast, Collective, Membership, Outbound, Person, Phone, Role
+from bot.languages.days import say_day
+from models import Audit, Broadcast, Collective, Membership, Outbound, Person, Phone, Role, Store
 from models import broadcasts as broadcast_states
-from models.messages import ATTEMPTING, QUEUED, UNKNOWN
+from models.messages import ATTEMPTING, EXPIRED, QUEUED, UNKNOWN
 
 # A second look this long after the attempt: until then the list may lag.
 SECOND_LOOK, LOOK_AGAIN = timedelta(minutes=10), timedelta(minutes=1)
 LOOKS = 2
 # What organizers are told about, and may send again.
-SHOWN = frozenset({"notice", "poll", "result"})
+SHOWN = frozenset({"notice", "alert", "poll", "result"})
 
 _o: Any = Outbound.__table__
 _b: Any = Broadcast.__table__
@@ -101,7 +103,7 @@ def settle_unconfirmed(session: Session, now: datetime, row: Unconfirmed, *, is_
         return True
     connection.execute(_LOOKED, {"row": row.id, "again": None})
     if row.kind == "relay":
-        _tell_writer(session, now, row)
+        _tell_writer(session, now, row, _say_unconfirmed)
     return False
 
 
@@ -139,33 +141,45 @@ _WRITER = (
 _HELPS = sa.select(Role.role).where(Role.membership_id == sa.bindparam("member"), Role.role.in_(("organizer", "supporter")))
 
 
-def _tell_writer(session: Session, now: datetime, row: Unconfirmed) -> None:
-    """An organizer or supporter who answered a member is told that it may not have arrived.
-
-    Nobody else is: a page tells of somebody in need, and a text to her about it could be read by whoever holds her phone.
-    """
-    writer_id, reader_id = row.about_membership_id, row.membership_id
-    if writer_id is None or reader_id is None:
-        return
-    connection = session.connection()
-    if connection.execute(_HELPS, {"member": writer_id}).first() is None or connection.execute(_HELPS, {"member": reader_id}).first():
-        return
-    writer = connection.execute(_WRITER, {"member": writer_id}).one_or_none()
-    if writer is None:
-        return
-    try:
-        line_id = line_for(session, writer_id)
-    except NoLine:
-        return
-    text = words(
+def _say_unconfirmed(writer: Any, row: Any) -> str:
+    return words(
         writer.language,
         "{collective}: we can not tell whether your answer of {time} arrived. It is not sent again. If it is safe, answer once more.",
         collective=writer.name,
         time=f"{row.attempted_at.astimezone(find_zone(writer.zone)):%H:%M}",
     )
+
+
+def _say_expired(writer: Any, row: Any) -> str:
+    return words(
+        writer.language,
+        "{collective}: your answer of {when} was not delivered within a day and is gone. If it is safe, answer once more.",
+        collective=writer.name,
+        when=say_day(row.created_at.astimezone(find_zone(writer.zone)), writer.language),
+    )
+
+
+def _tell_writer(session: Session, now: datetime, row: Any, say: Callable[[Any, Any], str]) -> bool:
+    """An organizer or supporter who answered a member is told that it did not arrive, or may not have.
+
+    Nobody else is: a page tells of somebody in need, and a text to her about it could be read by whoever holds her phone.
+    """
+    writer_id, reader_id = row.about_membership_id, row.membership_id
+    if writer_id is None or reader_id is None:
+        return False
+    connection = session.connection()
+    if connection.execute(_HELPS, {"member": writer_id}).first() is None or connection.execute(_HELPS, {"member": reader_id}).first():
+        return False
+    writer = connection.execute(_WRITER, {"member": writer_id}).one_or_none()
+    if writer is None:
+        return False
+    try:
+        line_id = line_for(session, writer_id)
+    except NoLine:
+        return False
     letter = Letter(
         kind="report",
-        body=text,
+        body=say(writer, row),
         language=writer.language,
         line_id=line_id,
         phone_id=writer.phone_id,
@@ -176,6 +190,31 @@ def _tell_writer(session: Session, now: datetime, row: Unconfirmed) -> None:
         expires_at=now + REPORT_LASTS,
     )
     put(session, now, letter)
+    return True
+
+
+# By the partial index of words between people. Twice the time that a worker may well be away.
+_TOLD_WITHIN = timedelta(hours=2)
+_EXPIRED_WORDS = sa.select(_o.c.id, _o.c.membership_id, _o.c.about_membership_id, _o.c.created_at).where(
+    # Not "is not null": SQLite searches the index only for a range.
+    _o.c.about_membership_id > 0,
+    _o.c.kind == "relay",
+    _o.c.state == EXPIRED,
+    _o.c.done_at > sa.bindparam("since", type_=_o.c.done_at.type),
+)
+
+
+def tell_of_expired(store: Store) -> int:
+    """Tell who answered a member that the answer came too late to be sent, each once; returns how many were told. Ring afterwards."""
+    now = store.clock.now()
+    since = {"since": now - _TOLD_WITHIN}
+    with store.read() as session:
+        if session.connection().execute(_EXPIRED_WORDS.limit(1), since).first() is None:
+            return 0
+    with store.write() as session:
+        found = sorted(session.connection().execute(_EXPIRED_WORDS, since).all())
+        new = [row for row in found if happens_first(session, now, "told", row.id, f"told:expired:{row.id}")]
+        return sum(_tell_writer(session, now, row, _say_expired) for row in new)
 
 
 _open = sa.or_(sa.and_(in_states(_o.c.state, UNKNOWN), _o.c.check_at.is_not(None)), in_states(_o.c.state, ATTEMPTING))

@@ -12,10 +12,11 @@ from datetime import UTC, datetime, timedelta
 from bot.crashpoints import crashpoint
 from bot.delivery.knocks import knock
 from bot.delivery.leases import is_anything_waiting
-from bot.delivery.sweep import release_open_windows, sweep
+from bot.delivery.sweep import release_left_behind, release_open_windows, sweep
 from bot.delivery.trouble import DATABASE_TROUBLE, name_trouble
+from bot.delivery.unconfirmed import tell_of_expired
 from bot.deployment import Deployment
-from bot.schedule.timers import DueTimer, claim_due, find_unanswered, finish, give_back, put_off, set_timer
+from bot.schedule.timers import DueTimer, claim_due, find_unanswered, finish, give_back, put_off, put_off_uncounted, set_timer
 
 log = logging.getLogger(__name__)
 
@@ -93,7 +94,8 @@ class ClockThread(threading.Thread):
         if now >= self._window_after:
             self._window_after = now + WINDOW_SECONDS
             self._tell_unanswered()
-            waiting = release_open_windows(deployment.store) > 0 or waiting
+            released = release_open_windows(deployment.store) + release_left_behind(deployment.store)
+            waiting = released + tell_of_expired(deployment.store) > 0 or waiting
             knocked = knock(deployment.store)
             waiting = knocked.moved + knocked.knocks > 0 or waiting
         if waiting:
@@ -118,6 +120,9 @@ class ClockThread(threading.Thread):
         crashpoint("timer.claimed")
         try:
             self.handlers[timer.kind](self.deployment, timer)
+        except DATABASE_TROUBLE as error:
+            log.warning("timer %d of kind %s is put off (%s)", timer.id, timer.kind, name_trouble(error))
+            put_off_uncounted(self.deployment.store, timer)
         except Exception as error:  # noqa: BLE001 - one poisoned timer must not stop the others
             log.error("timer %d of kind %s failed, try %d (%s)", timer.id, timer.kind, timer.attempt, type(error).__name__)
             put_off(self.deployment.store, timer)

@@ -1,6 +1,7 @@
 """The table of timers: claimed in the database by whichever worker comes first, each occurrence done once.
 
 A claim is a lease in real seconds, so that a worker that dies holds nothing up; five tries, then the timer is parked and told in the log.
+What failed for want of the database is tried for as long as it takes.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from bot.delivery.due import cancel_timers, set_timer
 from models import Store, Timer
 from models.clock import real_seconds
 
-__all__ = ["DueTimer", "cancel_timers", "claim_due", "find_unanswered", "finish", "give_back", "put_off", "set_timer"]
+__all__ = ["DueTimer", "cancel_timers", "claim_due", "find_unanswered", "finish", "give_back", "put_off", "put_off_uncounted", "set_timer"]
 
 log = logging.getLogger(__name__)
 
@@ -25,6 +26,8 @@ LEASE_SECONDS = 120.0
 TRIES = 5
 # After a failure: seconds times the number of tries so far.
 PUT_OFF_SECONDS = 15.0
+# After the database's own trouble, which may last: a tenth of how late it is by now, at most so much, as often as it takes.
+LONGEST_PUT_OFF_SECONDS = 300.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +79,7 @@ _PUT_OFF = sa.update(_t).where(_t.c.id == sa.bindparam("timer"), _t.c.done_at.is
 _GIVE_BACK = (
     sa.update(_t)
     .where(_t.c.id == sa.bindparam("timer"), _t.c.done_at.is_(None), _t.c.attempts == sa.bindparam("of_attempt"))
-    .values(lease_until=0.0, attempts=_t.c.attempts - 1)
+    .values(lease_until=sa.bindparam("until"), attempts=_t.c.attempts - 1)
 )
 
 
@@ -110,7 +113,15 @@ def finish(store: Store, timer: DueTimer) -> None:
 def give_back(store: Store, timers: Sequence[DueTimer]) -> None:
     """The database went away under these, or before their turn came: they are due again at once, and the try does not count."""
     with store.write() as session:
-        session.connection().execute(_GIVE_BACK, [{"timer": timer.id, "of_attempt": timer.attempt} for timer in timers])
+        session.connection().execute(_GIVE_BACK, [{"timer": timer.id, "of_attempt": timer.attempt, "until": 0.0} for timer in timers])
+
+
+def put_off_uncounted(store: Store, timer: DueTimer) -> None:
+    """The database failed under it, and answers again: try later, and the try does not count. A broadcast must not be lost over that."""
+    late = (store.clock.now() - timer.due_at).total_seconds()
+    until = real_seconds() + min(PUT_OFF_SECONDS + late / 10, LONGEST_PUT_OFF_SECONDS)
+    with store.write() as session:
+        session.connection().execute(_GIVE_BACK, {"timer": timer.id, "of_attempt": timer.attempt, "until": until})
 
 
 def put_off(store: Store, timer: DueTimer) -> None:

@@ -13,6 +13,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from bot.delivery.money import month_of
+from bot.delivery.outbox import BETWEEN_PEOPLE_LASTS
 from bot.deployment import Deployment
 from models import (
     Audit,
@@ -39,7 +40,7 @@ from models.messages import ATTEMPTING, CLAIMED, EXPIRED, HELD, QUEUED
 
 ANSWER_KEPT = timedelta(hours=1)  # a repeated webhook gets its stored answer for ten minutes
 CODE_KEPT = timedelta(minutes=10)
-CARE_BODY_KEPT = timedelta(hours=24)
+CARE_BODY_KEPT = BETWEEN_PEOPLE_LASTS
 BODY_KEPT = timedelta(days=7)
 STATUS_KEPT = timedelta(days=30)
 SID_HASH_KEPT = timedelta(days=395)  # 13 months: a captured webhook, replayed, is still recognised

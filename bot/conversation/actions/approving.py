@@ -10,12 +10,13 @@ import pyotp
 import sqlalchemy as sa
 
 from bot.conversation.actions.acting import action
-from bot.conversation.actions.drafting import DRAFT_LASTS, audit, digits_of, find_by_number, leaves_at, newest_draft, say_moment
+from bot.conversation.actions.drafting import audit, digits_of, find_by_number, leaves_at, say_moment
+from bot.conversation.actions.drafts import DRAFT_LASTS, is_number_elsewhere, is_only_draft, newest_draft, start_of
 from bot.conversation.turn import Turn
-from bot.delivery.broadcasts import approve_broadcast, hold_broadcast, refuse_reason, release_broadcast
+from bot.delivery.broadcasts import approve_broadcast, hold_broadcast, is_over, refuse_reason, release_broadcast
 from bot.languages import count_words
 from models import Broadcast, Collective, Membership, Person, SecondFactor
-from models.broadcasts import DONE, DRAFT, HELD, SCHEDULED, SENDING, STOPPED
+from models.broadcasts import DRAFT, HELD, SCHEDULED, SENDING
 
 WRONG_CODES, LOCKED_FOR = 5, timedelta(minutes=15)
 _LEFT: tuple[dict[str, Any], ...] = (
@@ -30,16 +31,22 @@ _LEFT: tuple[dict[str, Any], ...] = (
         *_LEFT,
         *(
             {"sent": False, "number": 47, "why": why}
-            for why in ("no_draft", "no_code", "no_factor", "wrong_code", "locked", "refused", "held")
+            for why in ("no_draft", "gone", "no_code", "no_factor", "wrong_code", "locked", "refused", "held")
         ),
+        {"sent": False, "number": 47, "why": "which", "start": "We meet at six"},
     ]
 )
-def send_with_code(turn: Turn, code: str | None) -> dict[str, Any]:
-    """SEND 123456: the newest own draft leaves, if the one-time code is right. Each code works once; five wrong ones lock it."""
+def send_with_code(turn: Turn, code: str | None, number: str | None = None) -> dict[str, Any]:
+    """SEND 47 123456: her draft 47 leaves, if the one-time code is right. Each code works once; five wrong ones lock it.
+
+    A code must name what it is for. Whoever forges her number may draft something, or change her draft, while she looks at her code:
+    every change takes a new number. Without a number it counts only where it can mean nothing else; else gives why: which, and start.
+    """
     here = turn.with_role("organizer")
-    draft = newest_draft(turn)
+    named = digits_of(number) if number is not None else None
+    draft = newest_draft(turn, named)
     if draft is None:
-        return {"sent": False, "number": 0, "why": "no_draft"}
+        return {"sent": False, "number": named or 0, "why": "no_draft" if named is None else "gone"}
     refusal = {"sent": False, "number": draft.number}
     if draft.holder_id is not None:
         return refusal | {"why": "held"}
@@ -48,6 +55,10 @@ def send_with_code(turn: Turn, code: str | None) -> dict[str, Any]:
         return refusal | {"why": "no_factor"}
     if not code:
         return refusal | {"why": "no_code"}
+    if named is None and not is_only_draft(turn, draft):
+        return refusal | {"why": "which", "start": start_of(turn, draft)}
+    if named is not None and is_number_elsewhere(turn, draft):
+        return refusal | {"why": "no_factor"}
     if factor.locked_until is not None and factor.locked_until > turn.now:
         return refusal | {"why": "locked"}
     step = _matching_step(factor.secret, code, int(turn.now.timestamp()))
@@ -139,7 +150,7 @@ def hold(turn: Turn, number: str | None = None) -> dict[str, Any]:
     """HOLD 47: any one organizer may hold what is unsent; releasing it takes another."""
     here = turn.with_role("organizer")
     broadcast = find_by_number(turn, number) if number and digits_of(number) else _newest_unsent(turn)
-    if broadcast is None or broadcast.state in (DONE, STOPPED):
+    if broadcast is None or is_over(turn.session, broadcast):
         return {"held": False, "number": digits_of(number or "")}
     is_new = broadcast.holder_id is None and (broadcast.state != HELD or is_held_by_chorus(broadcast))
     if is_new:

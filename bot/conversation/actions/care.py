@@ -20,6 +20,8 @@ from models import Broadcast, CheckIn, Membership, Note, PeerRequest
 
 # An answer within the hour belongs to what she has just written; later it waits for her morning like any other text.
 ANSWERED_AT_ONCE = timedelta(hours=1)
+# Whoever called for help waits for an answer, night or day; a week later a text at night is a danger of its own.
+SOS_LASTS = timedelta(hours=24)
 HELP_NOW = mark("{collective}: a member asks for help NOW (no. {number}). Reply: REPLY {number} and your words.")
 HELP_LATE = mark("{collective}: a member asked for help at {time}. We got it only now (no. {number}). REPLY {number} and your words.")
 
@@ -174,7 +176,7 @@ def _who_wrote(turn: Turn, number: int, roles: frozenset[str], collective_id: in
     """What carries this number, and whether the answer still belongs to what she has just written."""
     note = turn.session.scalars(sa.select(Note).where(Note.collective_id == collective_id, Note.number == number)).one_or_none()
     if note is not None and ("organizer" in roles or note.kind == "sos"):
-        return note, note.kind == "sos" or turn.now - note.created_at < ANSWERED_AT_ONCE
+        return note, turn.now - note.created_at < (SOS_LASTS if note.kind == "sos" else ANSWERED_AT_ONCE)
     request = turn.session.scalars(
         sa.select(PeerRequest).where(PeerRequest.collective_id == collective_id, PeerRequest.number == number)
     ).one_or_none()

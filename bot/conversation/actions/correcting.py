@@ -17,13 +17,12 @@ from bot.conversation.actions.drafting import (
     audit,
     digits_of,
     find_by_number,
-    newest_draft,
-    renumber,
     say_begin,
     tell_draft,
 )
+from bot.conversation.actions.drafts import HOUR_SET, newest_draft, renumber
 from bot.conversation.turn import Turn
-from bot.delivery.broadcasts import broadcast_status, read_texts, stop_broadcast
+from bot.delivery.broadcasts import broadcast_status, is_over, read_texts, stop_broadcast
 from bot.delivery.corrections import count_unknown, draft_correction, find_correction, resend_unknown, say_change, why_not_correct
 from bot.delivery.kinds import AFTER_THE_START
 from bot.delivery.reports import tell_organizers
@@ -32,7 +31,7 @@ from bot.languages import words
 from bot.languages.days import parse_day
 from bot.languages.moments import find_moment
 from models import Alert, Broadcast
-from models.broadcasts import DONE, HELD, STOPPED
+from models.broadcasts import HELD
 
 _CHANGE = re.compile(r"\D{0,3}(\d{1,9})[\s:.,–—-]+(\S.*)", re.DOTALL)
 # Nobody plans a text by text message for after that.
@@ -88,7 +87,7 @@ def schedule_draft(turn: Turn, said: str) -> dict[str, Any]:
         draft.expires_at = moment + ALERT_LASTS
     text = choose(turn.language, turn.member().language, read_texts(turn.session, draft.id))[1]
     body = " ".join([text.body, " / ".join(text.options or [])]).strip()
-    return tell_draft(turn, draft, body, "hour set")
+    return tell_draft(turn, draft, body, HOUR_SET)
 
 
 def read_moment(said: str, now: datetime) -> datetime | None:
@@ -117,7 +116,7 @@ def drop(turn: Turn, number: str) -> dict[str, Any]:
     """DROP 47: nothing more of it leaves, for ever. Its author and whoever approved it are told. Gives how many had left, and had not."""
     here = turn.with_role("organizer")
     broadcast = find_by_number(turn, number)
-    if broadcast is None or broadcast.state in (DONE, STOPPED):
+    if broadcast is None or is_over(turn.session, broadcast):
         return {"dropped": False, "number": digits_of(number)}
     unsent = stop_broadcast(turn.session, turn.now, broadcast)
     counts = broadcast_status(turn.session, broadcast.id)["counts"]

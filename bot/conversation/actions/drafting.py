@@ -9,15 +9,14 @@ from typing import Any
 import sqlalchemy as sa
 
 from bot.conversation.actions.acting import action
+from bot.conversation.actions.drafts import newest_draft, renumber, start_of
 from bot.conversation.actions.reaching import those_with_role, write_to
 from bot.conversation.turn import Turn
 from bot.delivery.broadcasts import (
     add_text,
     draft_broadcast,
-    read_texts,
     record_act,
     refuse_reason,
-    take_number,
 )
 from bot.delivery.caps import format_money
 from bot.delivery.corrections import say_change
@@ -30,14 +29,10 @@ from bot.languages.days import say_day
 from bot.languages.moments import find_moment
 from bot.languages.stop_phrases import STOP_WORDS
 from models import Alert, Broadcast, Poll
-from models.broadcasts import DRAFT
 
-# A draft is meant for now: after this time its words may be about a rally that is over.
-DRAFT_LASTS = timedelta(hours=12)
 ALERT_LASTS = timedelta(hours=24)
 # Whoever says OK reads the whole text first, in one message.
 LONGEST_DRAFT = 450
-START = 30
 MOST_OPTIONS = 8
 WORTH_TELLING = 1_000_000  # millionths
 
@@ -242,26 +237,6 @@ def read_poll_text(text: str) -> tuple[str, list[str]] | None:
     return parts[0], [part[:40] for part in parts[1:]]
 
 
-def newest_draft(turn: Turn) -> Broadcast | None:
-    """The speaker's own draft that is still fresh; where she organizes several collectives here, the newest one says which is meant."""
-    mine = [turn.here] if turn.here is not None else turn.belongings
-    drafts = sa.select(Broadcast).where(
-        Broadcast.author_id.in_([belonging.membership_id for belonging in mine]),
-        Broadcast.state == DRAFT,
-        Broadcast.created_at > turn.now - DRAFT_LASTS,
-    )
-    # Locked: its words must not change while somebody approves them.
-    draft = turn.session.scalars(drafts.order_by(Broadcast.id.desc()).limit(1).with_for_update(key_share=True)).first()
-    if draft is not None:
-        turn.here = next(belonging for belonging in mine if belonging.membership_id == draft.author_id)
-    return draft
-
-
-def renumber(turn: Turn, draft: Broadcast) -> None:
-    """A new number with every change: an OK that is on its way to the old words, or the old hour, finds nothing under it."""
-    draft.number = take_number(turn.session, draft.collective_id)
-
-
 @action(
     outcomes=[
         *(preview | {"start": "Rally today"} for preview in PREVIEWS),
@@ -286,11 +261,11 @@ def add_language(turn: Turn, language: str, text: str) -> dict[str, Any]:
     if draft.corrects_id is not None:
         body = say_change(language, body)
     renumber(turn, draft)
-    first = next(iter(read_texts(turn.session, draft.id).values())).body
+    start = start_of(turn, draft)
     add_text(turn.session, draft, language, body, options)
     # Which draft these words were added to: the last one she wrote may have been refused.
     shown = body if draft.corrects_id is not None else text.strip()
-    return _drafted(turn, draft, shown) | {"start": first if len(first) <= START else first[:START] + "..."}
+    return _drafted(turn, draft, shown) | {"start": start}
 
 
 @action(outcomes=[True, False], reads=True)

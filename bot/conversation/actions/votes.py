@@ -12,11 +12,11 @@ from sqlalchemy.orm import Session
 from bot.conversation.actions.acting import action
 from bot.conversation.turn import Turn
 from bot.delivery.broadcasts import approve_broadcast, draft_broadcast, read_texts
+from bot.delivery.reports import tell_organizers
 from bot.delivery.wording import choose, render
-from bot.deployment import Deployment
 from bot.languages import count_words, words
 from bot.languages.days import say_day
-from models import Audit, Ballot, Broadcast, BroadcastText, Collective, Membership, Poll
+from models import Audit, Ballot, Broadcast, BroadcastText, Collective, Membership, Poll, Role
 from models.broadcasts import DRAFT, HELD, STOPPED
 
 UNASKED = (DRAFT, STOPPED)
@@ -140,9 +140,12 @@ def read_open_polls(turn: Turn) -> list[dict[str, Any]]:
     ]
 
 
-@action(outcomes=[{"closed": True}, {"closed": False}])
+@action(outcomes=[{"closed": True, "number": 2}, {"closed": False}])
 def close_poll_now(turn: Turn, number: str | None = None) -> dict[str, Any]:
-    """An organizer closes a poll early: the one she names by number, else the newest open one."""
+    """An organizer closes a poll early: the one she names by number, else the newest open one. Gives closed, number (the result's).
+
+    One word is enough; but the result cools down like anything an organizer sends, and the others are told how to hold it.
+    """
     here = turn.with_role("organizer")
     digits = "".join(character for character in number or "" if character.isdecimal())
     polls = sa.select(Poll.id).join(Broadcast, Broadcast.poll_id == Poll.id)
@@ -157,12 +160,32 @@ def close_poll_now(turn: Turn, number: str | None = None) -> dict[str, Any]:
     poll_id = turn.session.scalars(polls.order_by(Broadcast.id.desc()).limit(1)).first()
     if poll_id is None:
         return {"closed": False}
-    close_poll(turn.deployment, turn.session, poll_id, turn.now)
+    result = close_poll(turn.session, poll_id, turn.now, closer_id=here.membership_id)
+    if result is None:
+        return {"closed": False}
+    _tell_others(turn, here.collective_id, here.membership_id, poll_id, result.number)
     turn.session.add(
         Audit(collective_id=here.collective_id, membership_id=here.membership_id, act="poll closed", subject=f"poll {poll_id}", at=turn.now)
     )
     turn.rings = True
-    return {"closed": True}
+    return {"closed": True, "number": result.number}
+
+
+def _tell_others(turn: Turn, collective_id: int, closer_id: int, poll_id: int, result: int) -> None:
+    session = turn.session
+    asked = session.scalars(sa.select(Broadcast.number).where(Broadcast.poll_id == poll_id, Broadcast.kind == "poll")).one()
+    organizers = sa.select(Membership.id).join(Role, Role.membership_id == Membership.id)
+    others = organizers.where(Membership.collective_id == collective_id, Role.role == "organizer", Membership.id != closer_id)
+
+    def make_text(language: str) -> str:
+        return words(
+            language,
+            "An organizer closed vote {asked} early. Its result is {result} and goes to everyone. To stop it: HOLD {result}",
+            asked=asked,
+            result=result,
+        )
+
+    tell_organizers(session, turn.now, collective_id, make_text, key=f"closed:{poll_id}", only=set(session.scalars(others)))
 
 
 def tally(session: Session, poll_id: int, options: int) -> list[int]:
@@ -172,8 +195,11 @@ def tally(session: Session, poll_id: int, options: int) -> list[int]:
     return [counts.get(option, 0) for option in range(options)]
 
 
-def close_poll(deployment: Deployment, session: Session, poll_id: int, now: datetime) -> int | None:
-    """Close a poll once and tell the result to everybody in its audience. Gives the result's broadcast id; None if it was closed before."""
+def close_poll(session: Session, poll_id: int, now: datetime, *, closer_id: int | None = None) -> Broadcast | None:
+    """Close a poll once and tell the result to everybody in its audience. Gives the result; None if it was closed before.
+
+    ``closer_id``: the organizer's membership who closed it early; None: its time was over.
+    """
     closed = session.execute(sa.update(Poll).where(Poll.id == poll_id, Poll.closed_at.is_(None)).values(closed_at=now))
     if not closed.rowcount:  # type: ignore[attr-defined]
         return None
@@ -187,8 +213,8 @@ def close_poll(deployment: Deployment, session: Session, poll_id: int, now: date
     for text in session.scalars(sa.select(BroadcastText).where(BroadcastText.broadcast_id == asked.id)):
         texts[text.language] = tell_result(text.language, text.body, list(text.options or []), counts)
     result = draft_broadcast(session, now, collective.id, "result", texts, group_id=asked.group_id, poll_id=poll_id)
-    approve_broadcast(session, now, result, how="clock")
-    return result.id
+    approve_broadcast(session, now, result, how="clock" if closer_id is None else "organizer", approver_id=closer_id)
+    return result
 
 
 def tell_result(language: str, question: str, options: list[str], counts: list[int]) -> str:
