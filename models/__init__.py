@@ -11,6 +11,7 @@ from .phones import Person, Phone, PhoneLine
 from .sealing import Keyring, SealBroken, decode_key
 from .store import DatabaseBusy, Store, sqlite_or_postgres_insert
 from .templates import Template
+from .web import LoginCode, MemberExport, MemberImport, NameWord, NoteAnswer, NumberChange, WebSession
 
 __all__ = [
     "Alert",
@@ -32,9 +33,15 @@ __all__ = [
     "Inbound",
     "Keyring",
     "Line",
+    "LoginCode",
+    "MemberExport",
+    "MemberImport",
     "Membership",
     "Moment",
+    "NameWord",
     "Note",
+    "NoteAnswer",
+    "NumberChange",
     "Outbound",
     "PeerRequest",
     "Person",
@@ -51,6 +58,7 @@ __all__ = [
     "Store",
     "Template",
     "Timer",
+    "WebSession",
     "decode_key",
     "sqlite_or_postgres_insert",
 ]

@@ -100,6 +100,10 @@ class Membership(Base):
     early_texts: Mapped[bool] = mapped_column(default=False, server_default=sa.false())
     # What WhatsApp can not deliver may come to her by SMS, which others can read more easily: only if she said so.
     sms_fallback: Mapped[bool] = mapped_column(default=False, server_default=sa.false())
+    # The import that brought her, so that it can be taken back.
+    import_id: Mapped[int | None] = mapped_column(BigId, index=True)
+    # What she writes is put before nobody any more (a harmful sender); her own words STOP, SOS and FORGET go on working.
+    muted_at: Mapped[datetime | None] = mapped_column(Moment)
 
 
 class Role(Base):
@@ -121,6 +125,8 @@ class SecondFactor(Base):
     last_step: Mapped[int] = mapped_column(default=0)
     wrong_tries: Mapped[int] = mapped_column(default=0)
     locked_until: Mapped[datetime | None] = mapped_column(Moment)
+    # One that was set up in the console counts from then on (a day later): whoever stole a phone sets up nothing that sends today.
+    good_from: Mapped[datetime | None] = mapped_column(Moment)
 
 
 class Consent(Base):

@@ -160,6 +160,9 @@ class Note(Base):
     body: Mapped[str | None] = mapped_column(SealedText("notes.body"))
     # note | sos | stranded (an answer whose question a deploy removed) | failed (a flow raised)
     kind: Mapped[str] = mapped_column(String(10), default="note")
-    state: Mapped[str] = mapped_column(String(10), default="open")  # open | answered
+    state: Mapped[str] = mapped_column(String(10), default="open")  # open | answered | closed
+    # Who is at it: two organizers must not answer the same note twice without knowing.
+    claimed_by: Mapped[int | None] = mapped_column(BigId)
+    claimed_at: Mapped[datetime | None] = mapped_column(Moment)
     created_at: Mapped[datetime] = mapped_column(Moment)
     answered_at: Mapped[datetime | None] = mapped_column(Moment)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime
 
+import sqlalchemy as sa
 from sqlalchemy import ForeignKey, Index, LargeBinary, String, UniqueConstraint
 from sqlalchemy.orm import Mapped, mapped_column
 
@@ -46,6 +47,8 @@ class Person(Base):
     # Her own quiet hours, local: they come on top of the collective's, and never take any of those away.
     quiet_from: Mapped[int | None]
     quiet_until: Mapped[int | None]
+    # Whether name_words has the name as it stands; whoever changes the name sets it back.
+    name_indexed: Mapped[bool] = mapped_column(default=False, server_default=sa.false())
     created_at: Mapped[datetime] = mapped_column(Moment)
 
 

@@ -23,8 +23,13 @@ from models import (
     Consent,
     Conversation,
     Inbound,
+    LoginCode,
+    MemberExport,
+    MemberImport,
     Membership,
     Note,
+    NoteAnswer,
+    NumberChange,
     Outbound,
     PeerRequest,
     Person,
@@ -34,6 +39,7 @@ from models import (
     Role,
     Spending,
     Timer,
+    WebSession,
 )
 from models.broadcasts import DONE, DRAFT, STOPPED
 from models.messages import ATTEMPTING, CLAIMED, EXPIRED, HELD, QUEUED
@@ -45,6 +51,8 @@ BODY_KEPT = timedelta(days=7)
 STATUS_KEPT = timedelta(days=30)
 SID_HASH_KEPT = timedelta(days=395)  # 13 months: a captured webhook, replayed, is still recognised
 AUDIT_KEPT = timedelta(days=365)
+# Codes are good for ten minutes, sessions for twelve hours; the rows stay for a day, because the limits count them.
+LOGIN_KEPT = timedelta(days=1)
 SPENDING_KEPT = timedelta(days=730)  # sums by collective and month, which name nobody
 # The rows themselves; their words go sooner.
 OPEN_NOTE_KEPT = timedelta(days=90)
@@ -122,9 +130,10 @@ def retention_rules(now: datetime) -> list[Rule]:
         Rule(
             "notes, answered",
             Note,
-            sa.and_(Note.state == "answered", sa.func.coalesce(Note.answered_at, Note.created_at) < now - ANSWERED_KEPT),
+            sa.and_(Note.state != "open", sa.func.coalesce(Note.answered_at, Note.created_at) < now - ANSWERED_KEPT),
         ),
         Rule("notes, open", Note, Note.created_at < now - OPEN_NOTE_KEPT),
+        Rule("answers to notes: words", NoteAnswer, sa.and_(NoteAnswer.body.is_not(None), NoteAnswer.answered_at < now - BODY_KEPT), gone),
         Rule("check-ins", CheckIn, CheckIn.at < now - MOOD_KEPT),
         Rule("peer requests", PeerRequest, sa.func.coalesce(PeerRequest.answered_at, PeerRequest.created_at) < now - ANSWERED_KEPT),
         Rule(
@@ -164,6 +173,15 @@ def retention_rules(now: datetime) -> list[Rule]:
                 ~sa.exists().where(Outbound.phone_id == Phone.id),
             ),
         ),
+        Rule("login codes", LoginCode, LoginCode.asked_at < now - LOGIN_KEPT),
+        Rule("sessions of the console", WebSession, sa.func.coalesce(WebSession.ended_at, WebSession.expires_at) < now - LOGIN_KEPT),
+        Rule(
+            "moves to a new number",
+            NumberChange,
+            sa.func.coalesce(NumberChange.done_at, NumberChange.cancelled_at) < now - ANSWERED_KEPT,
+        ),
+        Rule("imports", MemberImport, MemberImport.made_at < now - AUDIT_KEPT),
+        Rule("exports", MemberExport, MemberExport.made_at < now - AUDIT_KEPT),
         Rule("timers", Timer, Timer.done_at < now - STATUS_KEPT),
         Rule("audit", Audit, Audit.at < now - AUDIT_KEPT),
         Rule("spending", Spending, Spending.month < month_of(now - SPENDING_KEPT)),
