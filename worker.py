@@ -34,6 +34,8 @@ from bot.inbound.lines import LineBook
 from bot.inbound.lookups import EVERY as LOOKUPS_EVERY
 from bot.inbound.lookups import LookupsThread
 from bot.inbound.receive import Reception
+from bot.members.numbers import change_number
+from bot.members.search import index_new_names
 from bot.schedule.clock import ClockThread, Handler
 from bot.schedule.timers import DueTimer
 from bot.settings import SettingsRefused
@@ -47,7 +49,13 @@ log = logging.getLogger("chorus.worker")
 WORKER_TTL, RECONNECT_SECONDS, CLOCK_SECONDS, LOOKUPS_SECONDS = 30, 5.0, 5.0, 2.0
 
 # Work that comes again; each occurrence is one timer, done by one worker.
-EVERY = {"idle": timedelta(minutes=10), "purge": timedelta(hours=1), "prices": timedelta(hours=1), "caps": timedelta(minutes=5)}
+EVERY = {
+    "idle": timedelta(minutes=10),
+    "purge": timedelta(hours=1),
+    "prices": timedelta(hours=1),
+    "caps": timedelta(minutes=5),
+    "names": timedelta(minutes=10),
+}
 
 
 class BellWorker(SimpleWorker):
@@ -125,6 +133,8 @@ def timer_handlers() -> dict[str, Handler]:
         "purge": lambda deployment, _timer: _log_count("rows purged", sum(purge(deployment).values())),
         "prices": lambda deployment, _timer: _log_count("replies priced", price_replies(deployment)),
         "caps": lambda deployment, _timer: _log_count("organizers told of their cap", look_after_caps(deployment)),
+        "names": lambda deployment, _timer: _log_count("names indexed", index_new_names(deployment)),
+        "number_change": lambda deployment, timer: _log_count("numbers changed", change_number(deployment, timer.subject_id)),
     }
 
 

@@ -25,6 +25,8 @@ def create_app(deployment: Deployment | None = None) -> Flask:
     app.config.update(SECRET_KEY=deployment.settings.secret_key, MAX_CONTENT_LENGTH=256 * 1024, SESSION_COOKIE_SAMESITE="Lax")
     app.extensions["chorus"] = deployment
     app.register_blueprint(inbound.blueprint)  # Twilio's doors: signature first
+    if deployment.settings.has_simulator:
+        app.register_blueprint(inbound.clock_door)  # the simulator may jump in time
     app.register_blueprint(health.blueprint)  # /healthz and /metrics
     app.register_blueprint(console.blueprint)  # organizers' pages
     app.register_blueprint(public.blueprint)  # /about, /privacy, /terms

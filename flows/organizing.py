@@ -40,6 +40,7 @@ WHY_NOT_SENT = {
     "no_code": "{number}: add your 6-digit code: SEND {number} 123456. Or another organizer texts OK {number}.",
     "which": 'Please name the draft. For "{start}" write: SEND {number} and your code.',
     "no_factor": "{number}: another organizer must text OK {number}.",
+    "not_yet": "{number}: your app counts from tomorrow. Another organizer must text OK {number}.",
     "wrong_code": "{number} is not sent: that code is wrong or old. Please send a new one.",
     "locked": "{number} is not sent: too many wrong codes. Wait 15 minutes, or another organizer texts OK {number}.",
     "refused": "{number} can not be sent now. STATUS says more.",

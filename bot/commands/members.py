@@ -11,6 +11,7 @@ import phonenumbers
 from bot.commands.ground import Refused, Subject, count, current_deployment, find_collective, is_terminal, progress_bar
 from bot.members.enrolment import Forecast, enrol, forecast_enrolment, list_members
 from bot.members.roster import Remark, Roster, RosterRefused, read_roster, write_roster
+from bot.members.search import index_new_names
 from models import Audit
 
 members = Subject("members", help="Member lists in and out.")
@@ -18,6 +19,8 @@ commands: tuple[click.Command, ...] = (members,)
 
 MOST_REMARKS = 20
 LARGEST_FILE = 64 * 1024 * 1024
+# The console finds members by name; what this leaves is the worker's.
+INDEX_SECONDS = 120.0
 
 
 class CountryType(click.ParamType):
@@ -79,6 +82,7 @@ def import_members(file: BinaryIO, word: str, consent: str, country: str | None,
         click.confirm("Import them?", abort=True)
     with progress_bar("Importing") as show:
         added = enrol(deployment.store, collective, roster.rows, how=consent, progress=show)
+    index_new_names(deployment, INDEX_SECONDS)
     click.echo(f"Imported: {count(added, 'new member')} of {collective.name}." + (f" {bad_rows} left out." if roster.errors else ""))
 
 

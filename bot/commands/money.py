@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from decimal import Decimal, InvalidOperation
 from typing import Any
 
 import click
@@ -11,7 +10,7 @@ import sqlalchemy as sa
 
 from bot.commands.ground import Refused, Subject, count, current_deployment, find_collective
 from bot.delivery.bell import ring
-from bot.delivery.caps import format_money, let_go, set_cap
+from bot.delivery.caps import format_money, let_go, parse_money, set_cap
 from bot.delivery.money import broadcast_limit, month_of, read_money
 from bot.delivery.prices import BUILT_IN, CHANNELS, LISTED, MICROS, SMS, find_country
 from models import Audit, Price, Spending
@@ -30,12 +29,9 @@ class MoneyType(click.ParamType):
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
         try:
-            micros = Decimal(str(value)) * MICROS
-            if not micros.is_finite() or micros < 0 or micros != micros.to_integral_value():
-                raise InvalidOperation
-        except InvalidOperation:
+            return parse_money(str(value))
+        except ValueError:
             self.fail(f"{value} is no amount: write it as 50.00, with six decimal places at most", param, ctx)
-        return int(micros)
 
 
 class CapType(MoneyType):

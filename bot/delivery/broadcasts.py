@@ -64,10 +64,10 @@ def draft_broadcast(
     be no draft any more (O15: a double click makes one broadcast).
     """
     if request_key is not None:
-        request_key = hashlib.sha256(f"{collective_id}|{request_key}".encode()).hexdigest()
-        first = _with_key(session, collective_id, request_key)
+        first = find_by_key(session, collective_id, request_key)
         if first is not None:
             return first
+        request_key = _hash_key(collective_id, request_key)
     broadcast = Broadcast(
         collective_id=collective_id,
         number=take_number(session, collective_id),
@@ -90,10 +90,14 @@ def draft_broadcast(
     return broadcast
 
 
-def _with_key(session: Session, collective_id: int, key: str) -> Broadcast | None:
+def find_by_key(session: Session, collective_id: int, request_key: str) -> Broadcast | None:
     """The broadcast that this key made. The collective's row is locked first: two who come at once are one after the other."""
     session.execute(sa.select(Collective.id).where(Collective.id == collective_id).with_for_update(key_share=True))
-    return session.scalars(sa.select(Broadcast).where(Broadcast.request_key == key)).one_or_none()
+    return session.scalars(sa.select(Broadcast).where(Broadcast.request_key == _hash_key(collective_id, request_key))).one_or_none()
+
+
+def _hash_key(collective_id: int, request_key: str) -> str:
+    return hashlib.sha256(f"{collective_id}|{request_key}".encode()).hexdigest()
 
 
 def record_act(session: Session, now: datetime, broadcast: Broadcast, act: str, membership_id: int | None = None) -> None:
@@ -256,14 +260,19 @@ def broadcast_status(session: Session, broadcast_id: int) -> dict[str, Any]:
     counted = session.execute(
         sa.select(Outbound.state, sa.func.count(), resent).where(Outbound.broadcast_id == broadcast_id).group_by(Outbound.state)
     ).all()
-    counts = dict.fromkeys(OUTBOUND_STATES, 0) | {state: number for state, number, _ in counted}
+    return say_status(broadcast, {state: number for state, number, _ in counted}, int(sum(number for _, _, number in counted)))
+
+
+def say_status(broadcast: Broadcast, counted: Mapping[str, int], resent: int) -> dict[str, Any]:
+    """The contract's JSON of a broadcast whose rows were counted by state."""
+    counts = dict.fromkeys(OUTBOUND_STATES, 0) | dict(counted)
     return {
         "id": broadcast.id,
         "state": broadcast.state,
         # Rows go after their retention; how many there were stays.
         "total": max(sum(counts.values()), broadcast.total),
         "counts": counts,
-        "resent": int(sum(number for _, _, number in counted)),
+        "resent": resent,
     }
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime
+from decimal import Decimal, InvalidOperation
 from typing import Any
 
 import sqlalchemy as sa
@@ -49,6 +50,17 @@ _WAITING_FOR_MONEY = (
 def format_money(micros: int) -> str:
     """Two places: 50.00. In the currency of the Twilio account."""
     return f"{micros / MICROS:,.2f}"
+
+
+def parse_money(text: str) -> int:
+    """An amount as people write it (50.00), in millionths. ValueError for what is none, is negative or finer than a millionth."""
+    try:
+        micros = Decimal(text.strip()) * MICROS
+    except InvalidOperation:
+        raise ValueError("no amount") from None
+    if not micros.is_finite() or micros < 0 or micros != micros.to_integral_value():
+        raise ValueError("no amount")
+    return int(micros)
 
 
 def set_cap(session: Session, now: datetime, collective_id: int, cap_micros: int | None, *, membership_id: int | None = None) -> None:

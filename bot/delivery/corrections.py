@@ -56,11 +56,13 @@ def draft_correction(
     texts: Mapping[str, str],
     *,
     author_id: int | None = None,
+    request_key: str | None = None,
 ) -> Broadcast:
     """Draft the correction of ``old`` (locked by the caller), and hold what is unsent of it until somebody decides.
 
     It needs its approval like any other broadcast: one text from a forged number must not reach everybody. It stands for the same
     action, so that RSVPs carry over, and leaves when ``old`` would have if that is still to come. ValueError when it can not be corrected.
+    ``request_key``: as for ``draft_broadcast``; ask ``find_by_key`` first, for the same key again would drop the draft that it made.
     """
     reason = why_not_correct(session, old)
     if reason is not None:
@@ -79,6 +81,7 @@ def draft_correction(
         author_id=author_id,
         alert_id=old.alert_id,
         corrects_id=old.id,
+        request_key=request_key,
     )
     made.early = old.early
     if old.due_at is not None and old.due_at > now and old.planned_at is None:
@@ -93,25 +96,39 @@ def resend_unknown(session: Session, now: datetime, broadcast: Broadcast) -> int
 
     Only after Twilio's list was asked (LOOK_UPS times), never care, and nothing that comes too late. Ring the bell after the commit.
     """
-    if broadcast.kind not in RESENDABLE or broadcast.state not in (states.SENDING, states.DONE):
-        return 0
-    if broadcast.expires_at is not None and broadcast.expires_at <= now:
+    if not _may_resend(now, broadcast):
         return 0
     session.flush()
-    rows = sa.update(_o).where(
-        _o.c.broadcast_id == broadcast.id,
-        _o.c.state == UNKNOWN,
-        _o.c.check_at.is_(None),
-        _o.c.checks >= LOOK_UPS,
-        _o.c.resent.is_(False),
-        _o.c.phone_id.is_not(None),
-    )
+    rows = sa.update(_o).where(*_goes_again(broadcast.id))
     values: dict[str, Any] = {"state": QUEUED, "reason": None, "resent": True, "due_at": now, "lease_until": None, "done_at": None}
     queued = int(session.connection().execute(rows.values(**values, checks=0)).rowcount)
     if queued:
         session.connection().execute(sa.update(_b).where(_b.c.id == broadcast.id).values(state=states.SENDING, done_at=None))
         session.refresh(broadcast)
     return queued
+
+
+def _may_resend(now: datetime, broadcast: Broadcast) -> bool:
+    is_open = broadcast.kind in RESENDABLE and broadcast.state in (states.SENDING, states.DONE)
+    return is_open and (broadcast.expires_at is None or broadcast.expires_at > now)
+
+
+def _goes_again(broadcast_id: int) -> tuple[Any, ...]:
+    return (
+        _o.c.broadcast_id == broadcast_id,
+        _o.c.state == UNKNOWN,
+        _o.c.check_at.is_(None),
+        _o.c.checks >= LOOK_UPS,
+        _o.c.resent.is_(False),
+        _o.c.phone_id.is_not(None),
+    )
+
+
+def count_resendable(session: Session, now: datetime, broadcast: Broadcast) -> int:
+    """How many ``resend_unknown`` would queue again."""
+    if not _may_resend(now, broadcast):
+        return 0
+    return session.scalar(sa.select(sa.func.count()).select_from(_o).where(*_goes_again(broadcast.id))) or 0
 
 
 def count_unknown(session: Session, broadcast_id: int) -> tuple[int, int]:

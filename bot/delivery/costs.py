@@ -12,18 +12,14 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
-from bot.delivery.audience import find_audience
 from bot.delivery.lists import as_list, in_list
 from bot.delivery.money import add_spending, money_left
 from bot.delivery.prices import TEMPLATE, PriceTable, country_of, read_prices
+from bot.delivery.reach import Reach, read_reach
 from bot.delivery.wording import choose
 from bot.deployment import Deployment
 from models import Broadcast, BroadcastText, Line, Outbound, Phone, SealBroken, Store
-from models.messages import EXPIRED, SUPPRESSED
 
-# A preview opens so many numbers to see in which countries its readers are: a few milliseconds, and the error of a mean price that matters
-# to nobody.
-SAMPLE = 300
 # Replies in the webhook's own answer are priced later, in transactions of so many rows.
 CHUNK = 1_000
 # How far back rows without a cost are looked for: a broadcast waits up to three days, and its receipt may come a day later.
@@ -47,44 +43,44 @@ class Estimate:
         return self.left is None or self.micros <= self.left
 
 
-def estimate_cost(store: Store, session: Session, now: datetime, broadcast: Broadcast) -> Estimate:
+def estimate_cost(
+    store: Store,
+    session: Session,
+    now: datetime,
+    broadcast: Broadcast,
+    segments: Mapping[str, int] | None = None,
+    reach: Reach | None = None,
+) -> Estimate:
     """What it would cost if it left at ``now``: readers by line and language, times the segments of their text, times a mean price.
 
     Which countries 140,000 sealed numbers belong to can not be seen cheaply, so SAMPLE of them, spread evenly over the memberships, are
     opened and stand for the rest of their line and language (all of them, where there are no more than that). A line and language without a
     sample takes the price to the line's own country. Who has not written on WhatsApp within a day costs a template and then the text.
+
+    ``segments``: of words by language that are not kept yet; then ``broadcast`` need not be kept either. ``reach``: what a look at the
+    members found a moment ago (with its sample).
     """
-    audience = find_audience(session, now, broadcast)
-    rows = audience.rows().subquery()
-    gets_it = rows.c.state.not_in((SUPPRESSED, EXPIRED))
-    closed = sa.func.coalesce(rows.c.reason == "window", sa.false()).label("closed")
-    counted = session.execute(
-        sa.select(rows.c.line_id, rows.c.language, closed, sa.func.count().label("readers"))
-        .where(gets_it, rows.c.line_id.is_not(None))
-        .group_by(rows.c.line_id, rows.c.language, closed)
-    ).all()
-    step = max(1, sum(row.readers for row in counted) // SAMPLE)
-    sampled = session.execute(
-        sa.select(rows.c.line_id, rows.c.language, sa.type_coerce(_ph.c.number, sa.LargeBinary).label("number"))
-        .join_from(rows, _ph, _ph.c.id == rows.c.phone_id)
-        .where(gets_it, rows.c.membership_id % step == 0)
-        .limit(SAMPLE * 4)
-    ).all()
+    reach = read_reach(session, now, broadcast, sample=True) if reach is None else reach
+    readers: Counter[tuple[int, str, bool]] = Counter()
+    for each in reach.readers:
+        if each.gets_it and each.line_id is not None:
+            readers[(each.line_id, each.language, each.reason == "window")] += each.count
     countries: dict[tuple[int, str], Counter[str]] = defaultdict(Counter)
-    for row in sampled:
-        try:
-            countries[(row.line_id, row.language)][country_of(store.keyring.open(row.number, "phones.number").decode())] += 1
-        except SealBroken:
-            continue  # it will not be sent either
-    segments = _segments(session, broadcast.id)
+    for group, sample in reach.samples.items():
+        for number in sample:
+            try:
+                countries[group][country_of(store.keyring.open(number, "phones.number").decode())] += 1
+            except SealBroken:
+                continue  # it will not be sent either
+    segments = _segments(session, broadcast.id) if segments is None else segments
     lines = {row.id: row for row in session.execute(sa.select(_l.c.id, _l.c.channel, _l.c.country))}
     table, total = read_prices(session), 0.0
-    for row in counted:
-        line = lines[row.line_id]
-        where = countries.get((row.line_id, row.language)) or Counter({line.country or "": 1})
-        parts = choose(row.language, audience.collective.language, segments)[1] if segments else 1
-        each = _mean(table, line.channel, where, parts)
-        total += row.readers * (each + (_mean(table, TEMPLATE, where, 1) if row.closed else 0.0))
+    for (line_id, language, is_closed), number_of in readers.items():
+        line = lines[line_id]
+        where = countries.get((line_id, language)) or Counter({line.country or "": 1})
+        parts = choose(language, reach.language, segments)[1] if segments else 1
+        price = _mean(table, line.channel, where, parts)
+        total += number_of * (price + (_mean(table, TEMPLATE, where, 1) if is_closed else 0.0))
     return Estimate(round(total), money_left(session, broadcast.collective_id, now))
 
 

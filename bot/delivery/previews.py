@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 
-import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from bot.delivery.audience import find_audience
 from bot.delivery.broadcasts import read_texts
 from bot.delivery.knocks import Windows, count_windows
+from bot.delivery.reach import Reach, read_reach
 from bot.delivery.wording import choose, render
 from bot.languages.segments import count_segments
-from models import Broadcast
-from models.messages import EXPIRED, HELD, SUPPRESSED
+from models import Broadcast, BroadcastText, Collective
+from models.messages import HELD
 
 
 @dataclass(frozen=True)
@@ -39,30 +40,39 @@ class Preview:
     by_sms: int = 0
 
 
-def preview_broadcast(session: Session, now: datetime, broadcast: Broadcast) -> Preview:
-    """Who would get it if it left at ``now``, and what it would look like."""
-    audience = find_audience(session, now, broadcast)
-    rows = audience.rows().subquery()
-    counted = session.execute(
-        sa.select(rows.c.state, rows.c.reason, rows.c.language, sa.func.count()).group_by(rows.c.state, rows.c.reason, rows.c.language)
-    ).all()
-    texts = read_texts(session, broadcast.id)
+def preview_broadcast(
+    session: Session,
+    now: datetime,
+    broadcast: Broadcast,
+    texts: Mapping[str, BroadcastText] | None = None,
+    reach: Reach | None = None,
+) -> Preview:
+    """Who would get it if it left at ``now``, and what it would look like.
+
+    ``texts``: words by language that are not kept yet; then ``broadcast`` need not be kept either (a form that is being written).
+    ``reach``: what a look at the members found a moment ago.
+    """
+    reach = read_reach(session, now, broadcast) if reach is None else reach
+    collective = session.get_one(Collective, broadcast.collective_id)
+    texts = read_texts(session, broadcast.id) if texts is None else texts
     readers: Counter[str] = Counter()
     held: Counter[str] = Counter()
     left_out: Counter[str] = Counter()
-    for state, reason, language, number in counted:
-        if state in (SUPPRESSED, EXPIRED):
-            left_out[reason] += number
+    for each in reach.readers:
+        if not each.gets_it:
+            left_out[each.reason or ""] += each.count
             continue
-        readers[language] += number
-        if state == HELD:
-            held[reason] += number
-    windows = count_windows(session, broadcast, rows) if held["window"] else Windows()
+        readers[each.language] += each.count
+        if each.state == HELD:
+            held[each.reason or ""] += each.count
+    windows = Windows()
+    if held["window"]:
+        windows = count_windows(session, broadcast, find_audience(session, now, broadcast).rows().subquery())
     held["window"] = windows.waiting
-    gets = {language: choose(language, audience.collective.language, texts)[0] for language in readers} if texts else {}
+    gets = {language: choose(language, collective.language, texts)[0] for language in readers} if texts else {}
     used = set(gets.values()) or set(texts)
     counts = {
-        language: count_segments(render(broadcast.kind, language, audience.collective.name, text.body, text.options))
+        language: count_segments(render(broadcast.kind, language, collective.name, text.body, text.options))
         for language, text in texts.items()
         if language in used
     }

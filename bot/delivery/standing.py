@@ -5,23 +5,44 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
-from bot.delivery.broadcasts import broadcast_status
+from bot.delivery.broadcasts import say_status
 from bot.delivery.canary import PROOF_LASTS
 from bot.delivery.corrections import find_correction
-from bot.delivery.costs import cost_of_broadcast
 from bot.delivery.trouble_words import explain
-from models import Broadcast, Line, Outbound
+from models import Broadcast, Line, Moment, Outbound
 from models import broadcasts as states
-from models.messages import HELD, QUEUED
+from models.messages import EXPIRED, HELD, QUEUED, SUPPRESSED
 
 _o: Any = Outbound.__table__
 _l: Any = Line.__table__
+
+# How fast it goes is what left within this time.
+RATE_OVER = timedelta(seconds=30)
+# All that is told of a broadcast's rows in one look at them: at 140,000 rows each look takes the database a twentieth of a second.
+_same = (_o.c.state, _o.c.reason, _o.c.error_code, _o.c.line_id)
+_TALLY = (
+    sa.select(
+        *_same,
+        sa.func.count().label("number"),
+        sa.func.sum(sa.case((_o.c.resent, 1), else_=0)).label("resent"),
+        sa.func.coalesce(sa.func.sum(_o.c.cost_micros), 0).label("micros"),
+        sa.func.min(_o.c.due_at).label("due_at"),
+        sa.func.sum(sa.case((_o.c.attempted_at > sa.bindparam("since", type_=Moment), 1), else_=0)).label("recent"),
+    )
+    .where(_o.c.broadcast_id == sa.bindparam("broadcast"))
+    .group_by(*_same)
+)
+_LINES = (
+    sa.select(_l.c.address, _l.c.held_until, _l.c.held_code, _l.c.proven_at)
+    .where(_l.c.id.in_(sa.bindparam("lines", expanding=True)))
+    .order_by(_l.c.id)
+)
 
 
 @dataclass(frozen=True)
@@ -59,6 +80,9 @@ class Standing:
     resting: tuple[Resting, ...]
     unproven: bool
     errors: dict[int, int]
+    # How many it left behind for each reason (opted_out, paused, too_late ...), and how many left a second of late.
+    left_out: dict[str, int]
+    rate: float
 
     @property
     def is_over(self) -> bool:
@@ -85,23 +109,30 @@ class Standing:
 
 def read_standing(session: Session, now: datetime, broadcast_id: int) -> Standing:
     """Look at it. LookupError when there is no such broadcast."""
-    status = broadcast_status(session, broadcast_id)
-    broadcast = session.get_one(Broadcast, broadcast_id)
-    mine = _o.c.broadcast_id == broadcast_id
-    waiting = session.execute(
-        sa.select(_o.c.reason, sa.func.count(), sa.func.min(_o.c.due_at)).where(mine, _o.c.state == HELD).group_by(_o.c.reason)
-    ).all()
-    lines = session.execute(
-        sa.select(_l.c.address, _l.c.held_until, _l.c.held_code, _l.c.proven_at)
-        .where(_l.c.id.in_(sa.select(_o.c.line_id).where(mine, _o.c.state == QUEUED)))
-        .order_by(_l.c.id)
-    ).all()
-    errors = session.execute(
-        sa.select(_o.c.error_code, sa.func.count()).where(mine, _o.c.error_code.is_not(None)).group_by(_o.c.error_code)
-    ).all()
+    broadcast = session.get(Broadcast, broadcast_id)
+    if broadcast is None:
+        raise LookupError(f"there is no broadcast {broadcast_id}")
+    connection = session.connection()
+    tally = connection.execute(_TALLY, {"broadcast": broadcast_id, "since": now - RATE_OVER}).all()
+    counts: Counter[str] = Counter()
+    errors: Counter[int] = Counter()
+    left_out: Counter[str] = Counter()
+    waiting: dict[str | None, Waiting] = {}
+    for row in tally:
+        counts[row.state] += row.number
+        if row.error_code is not None:
+            errors[row.error_code] += row.number
+        if row.state in (SUPPRESSED, EXPIRED) and row.reason is not None:
+            left_out[row.reason] += row.number
+        if row.state == HELD:
+            known = waiting.get(row.reason)
+            first = row.due_at if known is None else min(known.due_at, row.due_at)
+            waiting[row.reason] = Waiting(row.reason or "due", row.number + (known.count if known else 0), first)
+    queued = sorted({row.line_id for row in tally if row.state == QUEUED})
+    lines = connection.execute(_LINES, {"lines": queued}).all() if queued else []
     correction = find_correction(session, broadcast)
     return Standing(
-        status=status,
+        status=say_status(broadcast, counts, int(sum(row.resent for row in tally))),
         number=broadcast.number,
         due_at=broadcast.due_at,
         done_at=broadcast.done_at,
@@ -109,11 +140,13 @@ def read_standing(session: Session, now: datetime, broadcast_id: int) -> Standin
         hold_code=broadcast.hold_code,
         corrects_id=broadcast.corrects_id,
         corrected_by=None if correction is None else correction.id,
-        cost_micros=cost_of_broadcast(session, broadcast_id)[0],
-        waiting=tuple(Waiting(reason or "due", count, due) for reason, count, due in sorted(waiting, key=lambda row: -row[1])),
+        cost_micros=int(sum(row.micros for row in tally)),  # PostgreSQL adds big integers up to decimals
+        waiting=tuple(sorted(waiting.values(), key=lambda each: -each.count)),
         resting=tuple(Resting(row.address, row.held_until, row.held_code) for row in lines if row.held_until and row.held_until > now),
         unproven=any(row.proven_at is None or row.proven_at < now - PROOF_LASTS for row in lines),
-        errors=dict(Counter({code: count for code, count in errors}).most_common()),
+        errors=dict(errors.most_common()),
+        left_out=dict(left_out.most_common()),
+        rate=sum(row.recent for row in tally) / RATE_OVER.total_seconds(),
     )
 
 

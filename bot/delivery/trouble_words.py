@@ -108,11 +108,21 @@ _REASONS = {
 def explain(code: int | None, reason: str | None = None) -> str:
     """One or two English sentences: what happened, what to do. ``reason`` is ours, ``code`` Twilio's; what she or we decided says more
     than an error, so it comes first unless it only names a retry. Empty when there is nothing to explain."""
+    return find_words(code, reason).format(code=code)
+
+
+def find_words(code: int | None, reason: str | None = None) -> str:
+    """The same with ``{code}`` still in it, so that whoever speaks another language can say it in hers."""
     if reason is not None and reason in _REASONS and (code is None or reason not in ("line", "retry", "daily_limit", "window")):
         return _REASONS[reason]
     if code is not None:
-        return _CODES.get(code) or _REACTIONS[reaction_to(code)].format(code=code)
+        return _CODES.get(code) or _REACTIONS[reaction_to(code)]
     return reason.replace("_", " ").capitalize() + "." if reason else ""
+
+
+def every_explanation() -> list[str]:
+    """All sentences that ``find_words`` knows."""
+    return [*_CODES.values(), *_REACTIONS.values(), *_REASONS.values()]
 
 
 def tell_line_trouble(language: str, collective: str, address: str, code: int) -> str:

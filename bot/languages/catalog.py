@@ -49,17 +49,23 @@ _PHRASES = {
 
 
 @dataclass(frozen=True, slots=True)
-class _Words:
+class Words:
+    """The translations of one file, by the English text (a counted one by its singular)."""
+
     singles: dict[str, str]
     plurals: dict[str, tuple[str, str]]
 
 
 @cache
-def _read(language: str) -> _Words:
-    """The translations of one language; an empty or fuzzy entry counts as none."""
+def _read(language: str) -> Words:
+    return read_words(Path(__file__).with_name(_FILES[language]))
+
+
+def read_words(path: Path) -> Words:
+    """Read a .po file; an empty or fuzzy entry counts as none."""
     singles: dict[str, str] = {}
     plurals: dict[str, tuple[str, str]] = {}
-    with Path(__file__).with_name(_FILES[language]).open("rb") as file:
+    with path.open("rb") as file:
         catalog = read_po(file, abort_invalid=True)
     for message in catalog:
         if not message.id or message.fuzzy:
@@ -69,7 +75,7 @@ def _read(language: str) -> _Words:
                 singles[message.id] = str(message.string)
         elif isinstance(message.string, tuple) and len(message.string) == 2 and all(message.string):
             plurals[message.id[0]] = (message.string[0], message.string[1])
-    return _Words(singles, plurals)
+    return Words(singles, plurals)
 
 
 def mark(text: str) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -50,13 +50,14 @@ def forecast_enrolment(store: Store, collective: Collective, rows: Sequence[Rost
         forecast.new_groups = sorted(forecast.groups.keys() - existing)
         for chunk in _chunks(rows):
             by_hash = {store.hash_number(row.number): row for row in chunk}
-            known = {found.number_hash: found for found in session.execute(_standing(collective.id, list(by_hash)))}
+            known = {found.number_hash: found for found in session.execute(standing(collective.id, list(by_hash)))}
             for hashed, row in by_hash.items():
                 _count(forecast, row, known.get(hashed))
     return forecast
 
 
-def _standing(collective_id: int, hashes: list[bytes]) -> Any:
+def standing(collective_id: int, hashes: list[bytes]) -> Any:
+    """How the numbers of these hashes stand with the collective: number_hash, detached_at, state (of the membership), stopped."""
     stopped = sa.exists().where(PhoneLine.phone_id == Phone.id, PhoneLine.opted_out_at.is_not(None))
     membership = sa.and_(Membership.person_id == Phone.current_person_id, Membership.collective_id == collective_id)
     return (
@@ -95,17 +96,32 @@ def enrol(
     broadcasts; care (check-ins) needs a consent of its own, which nobody can import. Who left stays away; who is a member already
     keeps what she said of herself, and only blanks are filled. Raises what the database raises; then nothing was written.
     """
-    added = 0
     now = store.clock.now()
     with long_transaction(store) as session:
-        groups = _find_or_add_groups(session, store, collective.id, sorted({group for row in rows for group in row.groups}))
-        done = 0
-        for chunk in _chunks(rows):
-            added += _enrol_chunk(session, store, collective, chunk, groups, how, now)
-            done += len(chunk)
-            if progress:
-                progress(done, len(rows))
+        added = enrol_within(session, store, collective, rows, how=how, now=now, progress=progress)
         session.add(Audit(collective_id=collective.id, act="members imported", subject=str(added), at=now))
+    return added
+
+
+def enrol_within(
+    session: Session,
+    store: Store,
+    collective: Collective,
+    rows: Sequence[RosterRow],
+    *,
+    how: str,
+    now: datetime,
+    import_id: int | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> int:
+    """``enrol`` inside a transaction of the caller's. ``import_id``: the import that each new membership is marked with (undo)."""
+    groups = _find_or_add_groups(session, store, collective.id, sorted({group for row in rows for group in row.groups}))
+    added = done = 0
+    for chunk in _chunks(rows):
+        added += _enrol_chunk(session, store, collective, chunk, groups, how, now, import_id)
+        done += len(chunk)
+        if progress:
+            progress(done, len(rows))
     return added
 
 
@@ -117,7 +133,14 @@ def _find_or_add_groups(session: Session, store: Store, collective_id: int, name
 
 
 def _enrol_chunk(
-    session: Session, store: Store, collective: Collective, chunk: Sequence[RosterRow], groups: dict[str, int], how: str, now: datetime
+    session: Session,
+    store: Store,
+    collective: Collective,
+    chunk: Sequence[RosterRow],
+    groups: dict[str, int],
+    how: str,
+    now: datetime,
+    import_id: int | None,
 ) -> int:
     by_hash = {store.hash_number(row.number): row for row in chunk}
     insert_phone = sqlite_or_postgres_insert(store, Phone.__table__).on_conflict_do_nothing()
@@ -142,7 +165,7 @@ def _enrol_chunk(
             sa.update(table).where(table.c.id == sa.bindparam("phone")).values(current_person_id=sa.bindparam("person")), holders
         )
     rows = {person_of[phone]: row for phone, row in reachable.items()}
-    return _add_memberships(session, store, collective, rows, groups, how, now)
+    return _add_memberships(session, store, collective, rows, groups, how, now, import_id)
 
 
 def _fill_blanks(session: Session, rows: dict[int, RosterRow]) -> None:
@@ -157,14 +180,23 @@ def _fill_blanks(session: Session, rows: dict[int, RosterRow]) -> None:
 
 
 def _add_memberships(
-    session: Session, store: Store, collective: Collective, rows: dict[int, RosterRow], groups: dict[str, int], how: str, now: datetime
+    session: Session,
+    store: Store,
+    collective: Collective,
+    rows: dict[int, RosterRow],
+    groups: dict[str, int],
+    how: str,
+    now: datetime,
+    import_id: int | None,
 ) -> int:
     mine = sa.select(Membership.person_id, Membership.id, Membership.state)
-    standing = session.execute(mine.where(Membership.collective_id == collective.id, Membership.person_id.in_(rows))).all()
-    membership_of = {found.person_id: found.id for found in standing if found.state == "active"}
-    known = {found.person_id for found in standing}
+    found_here = session.execute(mine.where(Membership.collective_id == collective.id, Membership.person_id.in_(rows))).all()
+    membership_of = {found.person_id: found.id for found in found_here if found.state == "active"}
+    known = {found.person_id for found in found_here}
     wanted = [
-        {"person_id": person, "collective_id": collective.id, "state": "active", "joined_at": now} for person in rows if person not in known
+        {"person_id": person, "collective_id": collective.id, "state": "active", "joined_at": now, "import_id": import_id}
+        for person in rows
+        if person not in known
     ]
     if wanted:
         made = session.execute(sa.insert(Membership).returning(Membership.person_id, Membership.id), wanted).all()
@@ -192,11 +224,11 @@ def _add_memberships(
     return len(wanted)
 
 
-def list_members(session: Session, collective_id: int) -> Iterator[RosterRow]:
-    """The active members of a collective as rows of a members file, in the order they joined."""
+def list_members(session: Session, collective_id: int, *, without: Collection[int] = ()) -> Iterator[RosterRow]:
+    """The active members of a collective as rows of a members file, in the order they joined. ``without``: groups that are not told."""
     groups: dict[int, list[str]] = {}
-    placed = sa.select(GroupMember.membership_id, Group.name).join(Group).where(Group.collective_id == collective_id).order_by(Group.name)
-    for membership_id, name in session.execute(placed):
+    placed = sa.select(GroupMember.membership_id, Group.name).join(Group).where(Group.collective_id == collective_id)
+    for membership_id, name in session.execute(placed.where(Group.id.not_in(without)).order_by(Group.name)):
         groups.setdefault(membership_id, []).append(name)
     members = (
         sa.select(Membership.id, Phone.number, Person.name, Person.language, Person.timezone)

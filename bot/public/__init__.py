@@ -6,22 +6,19 @@ bot/upkeep/retention.py keeps, so that the page can not promise another one.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import date, timedelta
 from typing import Any
-from urllib.parse import quote
 
 import sqlalchemy as sa
 from babel.dates import format_date
-from babel.units import format_unit
 from flask import Blueprint, Response, current_app, make_response, render_template, request
-from phonenumbers import PhoneNumberFormat, format_number
-from phonenumbers import parse as parse_number
 
 from bot.deployment import Deployment
 from bot.doors import open_to_all
 from bot.health.checks import DATABASE_ERRORS
 from bot.languages import fold, match_language
+from bot.languages.spans import say_period
+from bot.members.joining import way_to_join
 from bot.upkeep import retention
 from models import Collective, CollectiveLine, Line
 
@@ -43,15 +40,6 @@ HEADERS = {
     "Cache-Control": "no-cache",
     "Vary": "Accept-Language",
 }
-
-
-@dataclass(frozen=True)
-class Way:
-    """One way to join: ``link`` opens the phone's own app with the words ready to be sent."""
-
-    channel: str
-    shown: str
-    link: str
 
 
 @blueprint.after_request
@@ -99,23 +87,6 @@ def terms() -> Response:
     return _page("terms")
 
 
-def way_to_join(address: str, word: str) -> Way | None:
-    """How to text ``JOIN WORD`` to a line; None for a Messaging Service, whose numbers only Twilio knows."""
-    text = quote(f"JOIN {word.upper()}")
-    if address.startswith("MG"):
-        return None
-    if address.startswith("whatsapp:"):
-        number = address.removeprefix("whatsapp:")
-        return Way("whatsapp", _spaced(number), f"https://wa.me/{number.lstrip('+')}?text={text}")
-    # "?&body": the one form that both iPhones and Androids understand.
-    return Way("sms", _spaced(address), f"sms:{address}?&body={text}")
-
-
-def _spaced(number: str) -> str:
-    """+1 555-000-1111; a short code stays as it is."""
-    return format_number(parse_number(number), PhoneNumberFormat.INTERNATIONAL) if number.startswith("+") else number
-
-
 def choose_language() -> str:
     """What ?lang= names, else what the browser prefers, else English."""
     asked = match_language(request.args.get("lang", ""))
@@ -140,14 +111,6 @@ def periods(language: str) -> dict[str, str]:
         "backups": BACKUPS_KEPT,
     }
     return {name: say_period(period, language) for name, period in kept.items()}
-
-
-def say_period(period: timedelta, language: str) -> str:
-    """Days where it is whole days, else hours or minutes."""
-    for unit, length in (("day", timedelta(days=1)), ("hour", timedelta(hours=1))):
-        if period >= length and not period % length:
-            return format_unit(period // length, f"duration-{unit}", locale=language)
-    return format_unit(period // timedelta(minutes=1), "duration-minute", locale=language)
 
 
 def _page(page: str, /, **values: Any) -> Response:

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import math
-from datetime import timedelta
 from typing import Any
 
-import pyotp
 import sqlalchemy as sa
 
 from bot.conversation.actions.acting import action
@@ -14,11 +12,11 @@ from bot.conversation.actions.drafting import audit, digits_of, find_by_number, 
 from bot.conversation.actions.drafts import DRAFT_LASTS, is_number_elsewhere, is_only_draft, newest_draft, start_of
 from bot.conversation.turn import Turn
 from bot.delivery.broadcasts import approve_broadcast, hold_broadcast, is_over, refuse_reason, release_broadcast
+from bot.delivery.second_factor import check_factor
 from bot.languages import count_words
-from models import Broadcast, Collective, Membership, Person, SecondFactor
+from models import Broadcast, Collective, Membership, Person
 from models.broadcasts import DRAFT, HELD, SCHEDULED, SENDING
 
-WRONG_CODES, LOCKED_FOR = 5, timedelta(minutes=15)
 _LEFT: tuple[dict[str, Any], ...] = (
     {"sent": True, "number": 47, "why": "", "span": "", "when": ""},
     {"sent": True, "number": 47, "why": "", "span": "20 seconds", "when": ""},
@@ -31,7 +29,7 @@ _LEFT: tuple[dict[str, Any], ...] = (
         *_LEFT,
         *(
             {"sent": False, "number": 47, "why": why}
-            for why in ("no_draft", "gone", "no_code", "no_factor", "wrong_code", "locked", "refused", "held")
+            for why in ("no_draft", "gone", "no_code", "no_factor", "not_yet", "wrong_code", "locked", "refused", "held")
         ),
         {"sent": False, "number": 47, "why": "which", "start": "We meet at six"},
     ]
@@ -50,35 +48,29 @@ def send_with_code(turn: Turn, code: str | None, number: str | None = None) -> d
     refusal = {"sent": False, "number": draft.number}
     if draft.holder_id is not None:
         return refusal | {"why": "held"}
-    factor = turn.session.get(SecondFactor, here.membership_id, with_for_update=True)
-    if factor is None:
-        return refusal | {"why": "no_factor"}
-    if not code:
-        return refusal | {"why": "no_code"}
+    ready = check_factor(turn.session, turn.now, here.membership_id, None)
+    if ready != "no_code" or not code:
+        return refusal | {"why": ready}
     if named is None and not is_only_draft(turn, draft):
         return refusal | {"why": "which", "start": start_of(turn, draft)}
     if named is not None and is_number_elsewhere(turn, draft):
         return refusal | {"why": "no_factor"}
-    if factor.locked_until is not None and factor.locked_until > turn.now:
-        return refusal | {"why": "locked"}
-    step = _matching_step(factor.secret, code, int(turn.now.timestamp()))
-    if step is None or step <= factor.last_step:
-        factor.wrong_tries += 1
-        if factor.wrong_tries >= WRONG_CODES:
-            factor.wrong_tries, factor.locked_until = 0, turn.now + LOCKED_FOR
-        return refusal | {"why": "wrong_code"}
-    factor.last_step, factor.wrong_tries, factor.locked_until = step, 0, None
+    verdict = check_factor(turn.session, turn.now, here.membership_id, code)
+    return approve_own(turn, draft) if verdict == "right" else refusal | {"why": verdict}
+
+
+def approve_own(turn: Turn, draft: Broadcast) -> dict[str, Any]:
+    """The author's own word, after a code of her app was checked: in her SEND, or by the console a moment ago. ``draft``: locked, hers."""
+    refusal = {"sent": False, "number": draft.number}
+    if draft.state != DRAFT or draft.created_at <= turn.now - DRAFT_LASTS:
+        return refusal | {"why": "gone"}
+    if draft.author_id != turn.with_role("organizer").membership_id:
+        return refusal | {"why": "own"}
+    if draft.holder_id is not None:
+        return refusal | {"why": "held"}
     if refuse_reason(turn.session, leaves_at(turn, draft), draft) is not None:
         return refusal | {"why": "refused"}
     return _approve(turn, draft, how="code")
-
-
-def _matching_step(secret: str, code: str, now: int) -> int | None:
-    """The 30-second step whose code this is, the one before and after allowed for slow texts and slow clocks (RFC 6238, 5.2)."""
-    totp = pyotp.TOTP(secret)
-    return next(
-        (step for step in (now // 30 + drift for drift in (0, -1, 1)) if pyotp.utils.strings_equal(totp.generate_otp(step), code)), None
-    )
 
 
 def _approve(turn: Turn, draft: Broadcast, how: str) -> dict[str, Any]:
@@ -109,6 +101,7 @@ def _departure(turn: Turn, broadcast: Broadcast) -> dict[str, str]:
 )
 def approve_by_other(turn: Turn, number: str) -> dict[str, Any]:
     """OK 47: another organizer's word lets a draft leave, or releases what somebody else held."""
+    turn.with_role("organizer")
     broadcast = find_by_number(turn, number)
     if (
         broadcast is None
@@ -118,9 +111,9 @@ def approve_by_other(turn: Turn, number: str) -> dict[str, Any]:
         return {"sent": False, "number": digits_of(number), "why": "gone"}
     # By phone, not by name: whoever forges one sender must not undo what a second one did, before or after it left.
     # What Chorus itself held was approved before, and nobody disagreed: one organizer lets it go, its author too.
-    if not is_held_by_chorus(broadcast) and _same_phone(turn, broadcast.author_id):
+    if not is_held_by_chorus(broadcast) and is_same_phone(turn, broadcast.author_id):
         return {"sent": False, "number": broadcast.number, "why": "own" if broadcast.state == DRAFT else "held"}
-    if _same_phone(turn, broadcast.holder_id):
+    if is_same_phone(turn, broadcast.holder_id):
         return {"sent": False, "number": broadcast.number, "why": "holder"}
     if refuse_reason(turn.session, leaves_at(turn, broadcast), broadcast) is not None:
         return {"sent": False, "number": broadcast.number, "why": "refused"}
@@ -133,7 +126,7 @@ def approve_by_other(turn: Turn, number: str) -> dict[str, Any]:
     return _approve(turn, broadcast, how="organizer")
 
 
-def _same_phone(turn: Turn, membership_id: int | None) -> bool:
+def is_same_phone(turn: Turn, membership_id: int | None) -> bool:
     """Two organizers on one phone are one hand: the second factor must come from another phone."""
     if membership_id is None:
         return False
@@ -147,8 +140,8 @@ def _same_phone(turn: Turn, membership_id: int | None) -> bool:
 
 @action(outcomes=[{"held": True, "number": 47}, {"held": False, "number": 47}])
 def hold(turn: Turn, number: str | None = None) -> dict[str, Any]:
-    """HOLD 47: any one organizer may hold what is unsent; releasing it takes another."""
-    here = turn.with_role("organizer")
+    """HOLD 47: any one organizer (in the console a steward, too) may hold what is unsent; releasing it takes another."""
+    here = turn.with_role("organizer", "steward")
     broadcast = find_by_number(turn, number) if number and digits_of(number) else _newest_unsent(turn)
     if broadcast is None or is_over(turn.session, broadcast):
         return {"held": False, "number": digits_of(number or "")}

@@ -20,6 +20,7 @@ from models import (
     Conversation,
     Line,
     Membership,
+    NameWord,
     Outbound,
     Person,
     Phone,
@@ -282,7 +283,9 @@ def keep_name(turn: Turn, name: str) -> dict[str, Any]:
             turn.session.execute(sa.update(Phone).where(Phone.id == turn.phone_id).values(current_person_id=person.id))
             turn.person_id = person.id
             return {"name": person.name, "switched": True}
-    turn.session.execute(sa.update(Person).where(Person.id == turn.person_id).values(name=name))
+    turn.session.execute(sa.update(Person).where(Person.id == turn.person_id).values(name=name, name_indexed=False))
+    # The console finds nobody by a name that is not hers any more; the new one is indexed by the worker's clock.
+    turn.session.execute(sa.delete(NameWord).where(NameWord.person_id == turn.person_id))
     return {"name": name, "switched": False}
 
 

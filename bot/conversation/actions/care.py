@@ -16,7 +16,7 @@ from bot.conversation.turn import Turn
 from bot.delivery.broadcasts import take_number
 from bot.languages import mark
 from bot.languages.content import render_check_in
-from models import Broadcast, CheckIn, Membership, Note, PeerRequest
+from models import Broadcast, CheckIn, Membership, Note, NoteAnswer, PeerRequest
 
 # An answer within the hour belongs to what she has just written; later it waits for her morning like any other text.
 ANSWERED_AT_ONCE = timedelta(hours=1)
@@ -169,6 +169,9 @@ def reply_to_note(turn: Turn, written: str) -> dict[str, Any]:
             asked.supporter_id = here.membership_id
         else:
             asked.state = "answered"
+            turn.session.add(
+                NoteAnswer(note_id=asked.id, author_id=here.membership_id, body=rest.strip()[:600], answered_at=turn.now)
+            )
     return {"sent": sent is not None, "number": number}
 
 

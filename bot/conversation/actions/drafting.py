@@ -95,10 +95,10 @@ def _preview(turn: Turn, broadcast: Broadcast) -> dict[str, Any]:
     }
 
 
-def _ask_others(turn: Turn, broadcast: Broadcast, body: str) -> None:
-    """The other organizers read the whole text, and when it would leave, before one of them says OK."""
-    here = turn.with_role("organizer")
-    moment = leaves_at(turn, broadcast)
+def ask_others(turn: Turn, broadcast: Broadcast, body: str) -> int:
+    """The other organizers read the whole text, and when it would leave, before one of them says OK. Returns how many are asked."""
+    here = turn.with_role("organizer", "broadcaster")
+    moment, asked_now = leaves_at(turn, broadcast), 0
     for organizer in those_with_role(turn, here.collective_id, ["organizer"]):
         if organizer.membership_id == here.membership_id:
             continue
@@ -111,7 +111,7 @@ def _ask_others(turn: Turn, broadcast: Broadcast, body: str) -> None:
             "body": body,
         }
         if moment > turn.now:
-            write_to(
+            put = write_to(
                 turn,
                 organizer,
                 "An organizer wants to send on {when} ({number}): {body}\nReply OK {number} to send it, HOLD {number} to stop it.",
@@ -119,19 +119,21 @@ def _ask_others(turn: Turn, broadcast: Broadcast, body: str) -> None:
                 **asked,
             )
         else:
-            write_to(
+            put = write_to(
                 turn,
                 organizer,
                 "An organizer wants to send ({number}): {body}\nReply OK {number} to send it, HOLD {number} to stop it.",
                 **asked,
             )
+        asked_now += put is not None
+    return asked_now
 
 
 def tell_draft(turn: Turn, broadcast: Broadcast, body: str, act: str) -> dict[str, Any]:
     """Preview a draft for its author, and have the other organizers read it. ``act``: what the audit says was done."""
     preview = _preview(turn, broadcast)
     if preview["refused"] is None:
-        _ask_others(turn, broadcast, body)
+        ask_others(turn, broadcast, body)
     audit(turn, act, broadcast)
     return preview
 
@@ -142,7 +144,7 @@ def _drafted(turn: Turn, broadcast: Broadcast, body: str) -> dict[str, Any]:
 
 def audit(turn: Turn, act: str, broadcast: Broadcast) -> None:
     """Every power leaves a trace: who did what, never its words."""
-    record_act(turn.session, turn.now, broadcast, act, turn.with_role("organizer").membership_id)
+    record_act(turn.session, turn.now, broadcast, act, turn.with_role("organizer", "broadcaster", "steward").membership_id)
 
 
 def find_by_number(turn: Turn, number: str) -> Broadcast | None:

@@ -16,8 +16,11 @@ from models import (
     Broadcast,
     Conversation,
     Inbound,
+    MemberExport,
+    MemberImport,
     Membership,
     Note,
+    NumberChange,
     Outbound,
     PeerRequest,
     Person,
@@ -106,8 +109,10 @@ def _forget_powers(turn: Turn, memberships: Sequence[int]) -> None:
     session.execute(sa.delete(Broadcast).where(Broadcast.id.in_([draft.id for draft in drafts])))
     session.execute(sa.delete(Poll).where(Poll.id.in_([draft.poll_id for draft in drafts if draft.poll_id])))
     session.execute(sa.delete(Alert).where(Alert.id.in_([draft.alert_id for draft in drafts if draft.alert_id])))
-    for column in (Broadcast.author_id, Broadcast.approver_id, Broadcast.holder_id, Audit.membership_id):
+    did = (MemberImport.membership_id, MemberExport.membership_id)
+    for column in (Broadcast.author_id, Broadcast.approver_id, Broadcast.holder_id, Audit.membership_id, *did):
         _run(turn, sa.update(column.class_).where(column.in_(memberships)).values({column.key: None}))
+    _run(turn, sa.update(NumberChange).where(NumberChange.asked_by.in_(memberships)).values(asked_by=0))
     # How far a fan-out went is told by a membership's number, too.
     _run(turn, sa.update(Broadcast).where(Broadcast.planned_through.in_(memberships)).values(planned_through=Broadcast.planned_through - 1))
     _run(turn, sa.update(Audit).where(Audit.subject.in_([f"membership {number}" for number in memberships])).values(subject=""))

@@ -1,0 +1,44 @@
+"""The one-time code of somebody's app (TOTP, RFC 6238): the second factor of a send by text and of every power in the console."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+
+import pyotp
+from sqlalchemy.orm import Session
+
+from models import SecondFactor
+
+WRONG_CODES, LOCKED_FOR = 5, timedelta(minutes=15)
+STEP_SECONDS = 30
+
+
+def check_factor(session: Session, now: datetime, membership_id: int, code: str | None) -> str:
+    """Whether ``code`` is right at this moment: right | no_factor | not_yet | no_code | locked | wrong_code.
+
+    Each code works once; five wrong ones lock it for a quarter of an hour. ``not_yet``: it was set up in the console less than a day ago.
+    """
+    factor = session.get(SecondFactor, membership_id, with_for_update=True)
+    if factor is None:
+        return "no_factor"
+    if factor.good_from is not None and factor.good_from > now:
+        return "not_yet"
+    if not code:
+        return "no_code"
+    if factor.locked_until is not None and factor.locked_until > now:
+        return "locked"
+    step = matching_step(factor.secret, "".join(character for character in code if character.isdecimal()), now)
+    if step is None or step <= factor.last_step:
+        factor.wrong_tries += 1
+        if factor.wrong_tries >= WRONG_CODES:
+            factor.wrong_tries, factor.locked_until = 0, now + LOCKED_FOR
+        return "wrong_code"
+    factor.last_step, factor.wrong_tries, factor.locked_until = step, 0, None
+    return "right"
+
+
+def matching_step(secret: str, code: str, now: datetime) -> int | None:
+    """The 30-second step whose code this is, the one before and after allowed for slow texts and slow clocks (RFC 6238, 5.2)."""
+    totp, current = pyotp.TOTP(secret), int(now.timestamp()) // STEP_SECONDS
+    steps = (current + drift for drift in (0, -1, 1))
+    return next((step for step in steps if pyotp.utils.strings_equal(totp.generate_otp(step), code)), None)
