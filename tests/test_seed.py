@@ -5,14 +5,17 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import pyotp
 import pytest
 import sqlalchemy as sa
 
+from bot.delivery.second_factor import check_factor
 from bot.demo import seed as demo
 from bot.demo.seed import PEOPLE, seed, simulator_config
 from bot.languages.segments import count_segments
 from bot.simulator.lines import read_config
-from models import Broadcast, BroadcastText, Collective, Consent, Membership, Outbound, Person, Role
+from models import Broadcast, BroadcastText, Collective, Consent, Membership, Outbound, Person, Role, SecondFactor
+from tests.conftest import START
 from tests.world import World
 
 
@@ -42,9 +45,11 @@ def test_the_spanish_of_the_demo_costs_one_segment() -> None:
 
 
 def test_the_simulator_understands_its_configuration() -> None:
-    config = read_config(json.loads(json.dumps(simulator_config())))
+    config = read_config(json.loads(json.dumps(simulator_config({"+15550002222": "JBSWY3DPEHPK3PXP" * 2}, START))))
     assert config.phones and config.lines and [line.address for line in config.lines] == ["+15550001111", "whatsapp:+15550003333"]
-    assert {phone.role for phone in config.phones} == {"member", "organizer", "supporter", "survivor"}
+    assert {phone.role for phone in config.phones} == {"member", "organizer", "supporter", "survivor", "newcomer"}
+    assert [phone.name for phone in config.phones if phone.app_secret] == ["Asha"]
+    assert config.conversation == {"World": "demo", "Begins": "2026-04-12T09:00:00+00:00"}
     assert {phone.channel for phone in config.phones} == {"sms", "whatsapp"}
 
 
@@ -55,6 +60,12 @@ def test_the_program_writes_the_simulators_file(
     monkeypatch.setattr(demo, "open_deployment", lambda: type(small_world.deployment)(settings, small_world.store))
     assert demo.main() == 0 and demo.main() == 0
     file = tmp_path / "home" / "simulator.json"
-    assert json.loads(file.read_text(encoding="utf-8")) == simulator_config()
+    secrets = demo.read_app_secrets(small_world.store)
+    assert json.loads(file.read_text(encoding="utf-8")) == simulator_config(secrets, START)
+    assert set(secrets) == {"+15550002222", "+15550002223"} and len(set(secrets.values())) == 2, "the organizers have an app, each her own"
+    with small_world.store.write() as session:
+        asha = session.scalars(sa.select(SecondFactor.membership_id).order_by(SecondFactor.membership_id).limit(1)).one()
+        code = pyotp.TOTP(secrets["+15550002222"]).at(START)
+        assert check_factor(session, START, asha, code) == "right", "it counts from the first minute on"
     assert file.stat().st_mode & 0o077 == 0, "only its owner reads it"
     assert "no quiet hours" in capsys.readouterr().out

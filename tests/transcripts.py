@@ -12,6 +12,15 @@
     lost: Asha                                              nobody knows whether the last broadcast reached her; the look-ups are over
 
 "Stranger" is a phone that belongs to nobody. ``{code}`` is the organizer's one-time code at that moment.
+
+A conversation that was saved from the simulator's phones has more in its head and beside its names:
+
+    World: demo                                             the people are those of bot/demo/seed.py, who are asked something at once
+    Begins: 2026-11-22T13:14:05+00:00                       the moment at which it begins
+    People: Asha (+15550002222), Ria                        whose messages are looked at; the others' are not
+
+    Ria by WhatsApp: JOIN SANGHA                            she texts on the other kind of line, and is texted: bot to Ria by WhatsApp: ...
+    Ria by WhatsApp taps: Yes                               she taps a button
 """
 
 from __future__ import annotations
@@ -20,7 +29,7 @@ import re
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -31,15 +40,20 @@ from bot.conversation.due import close_due_poll, run_out_patience
 from bot.delivery.gateway import Accepted
 from bot.delivery.plan import plan_broadcast
 from bot.delivery.pump import serve_lines
+from bot.delivery.receipts import apply_receipt
 from bot.delivery.reports import report_broadcast
 from bot.delivery.sweep import sweep
+from bot.demo.seed import SMS, WHATSAPP, seed
 from bot.schedule.timers import claim_due, finish
 from flows import FLOWS
-from models import Outbound, Phone, SecondFactor
+from models import Line as LineRow
+from models import Membership, Outbound, Phone, SecondFactor
 from tests.world import World, new_sid
 
+LINES = {"sms": SMS, "whatsapp": WHATSAPP}
 SECRET = "JBSWY3DPEHPK3PXPJBSWY3DPEHPK3PXP"
-_PERSON = re.compile(r"(\w+)(?: \(([^)]*)\))?")
+_PERSON = re.compile(r"([^,()]+?) *(?:\(([^)]*)\))? *(?:, *|$)")
+_WHO = re.compile(r"(.*?)(?: by (SMS|WhatsApp))?( taps)?")
 _TIME = re.compile(r"after (\d+) (second|minute|hour|day)s?")
 
 
@@ -48,12 +62,15 @@ class InstantCarrier:
 
     def __init__(self) -> None:
         self.taken: list[tuple[str, str, str]] = []
+        self.unconfirmed: list[tuple[str, str]] = []  # (token, SID) of what no receipt was given for yet
         self._lock = threading.Lock()
 
     def send(self, *, to: str, sender: str, body: str, callback: str, **_extra: Any) -> Any:
+        sid = new_sid()
         with self._lock:
             self.taken.append((to, sender, body))
-        return Accepted(new_sid())
+            self.unconfirmed.append((callback.rpartition("/")[2], sid))
+        return Accepted(sid)
 
 
 @dataclass
@@ -64,6 +81,8 @@ class Line:
     to: str | None
     text: str
     number: int
+    channel: str = ""  # sms or whatsapp, where it is not the usual one
+    taps: bool = False
 
 
 def read_transcript(path: Path) -> tuple[dict[str, str], list[Line]]:
@@ -79,12 +98,14 @@ def read_transcript(path: Path) -> tuple[dict[str, str], list[Line]]:
             lines.append(Line("time", None, raw, number))
         else:
             who, _, text = raw.partition(":")
-            if not lines and who in ("People", "Line", "Quiet", "Language", "Collectives"):
+            if not lines and who in ("People", "Line", "Quiet", "Language", "Collectives", "World", "Begins"):
                 head[who] = text.strip()
-            elif who.startswith("bot to "):
-                lines.append(Line("bot", who.removeprefix("bot to ").strip(), text.strip(), number))
-            else:
-                lines.append(Line(who.strip(), None, text.strip(), number))
+                continue
+            is_sent = who.startswith("bot to ")
+            told = _WHO.fullmatch(who.removeprefix("bot to ").strip())
+            assert told is not None
+            whom, channel, taps = told[1], (told[2] or "").lower(), bool(told[3])
+            lines.append(Line("bot" if is_sent else whom, whom if is_sent else None, text.strip(), number, channel, taps))
     return head, lines
 
 
@@ -96,10 +117,22 @@ class Player:
         self.head, self.lines = read_transcript(path)
         self.carrier = InstantCarrier()
         self.numbers: dict[str, str] = {"Stranger": "+15557770000"}
-        whatsapp = self.head.get("Line") == "whatsapp"
-        self.line = "whatsapp:+15550003333" if whatsapp else "+15550001111"
-        self.prefix = "whatsapp:" if whatsapp else ""
-        self._people()
+        self.channel = "whatsapp" if self.head.get("Line") == "whatsapp" else "sms"
+        self.line = LINES[self.channel]
+        if "Begins" in self.head:
+            world.clock.freeze(datetime.fromisoformat(self.head["Begins"]))
+        if self.head.get("World") == "demo":
+            self._demo()
+        else:
+            self._people()
+
+    def _demo(self) -> None:
+        """The people of the demo, with their lines proven and fast: nothing here is about the pace."""
+        assert seed(self.world.deployment)
+        with self.world.store.write() as session:
+            session.execute(sa.update(LineRow).values(mps=1000.0, proven_at=self.world.clock.now()))
+        for index, match in enumerate(_PERSON.finditer(self.head.get("People", "")), 1):
+            self.numbers[match[1]] = match[2] or f"+1555100{index:04d}"
 
     def _people(self) -> None:
         self.world.line(self.line, mps=1000.0)
@@ -150,15 +183,31 @@ class Player:
                 answers = self._text(line)
         self._deliver()
         assert not answers or answers == ["(nothing)"], f"{self.path.name}: at the end the bot also said {answers!r}"
-        assert not self.carrier.taken, f"{self.path.name}: also sent {[(self._name(to), body) for to, _, body in self.carrier.taken]!r}"
+        assert not self._left(), f"{self.path.name}: also sent {self._left()!r}"
 
     def _text(self, line: Line) -> list[str]:
         if line.who not in self.numbers:
             self.numbers[line.who] = f"+1555200{len(self.numbers):04d}"
-        text = line.text.replace("{code}", pyotp.TOTP(SECRET).at(self.world.clock.now()))
-        answer = self.world.text(self.prefix + self.numbers[line.who], text, to=self.line)
+        text = line.text
+        if "{code}" in text:
+            text = text.replace("{code}", pyotp.TOTP(self._secret(self.numbers[line.who])).at(self.world.clock.now()))
+        tapped = {"ButtonText": text, "ButtonPayload": text, "MessageType": "button"} if line.taps else {}
+        channel = line.channel or self.channel
+        answer = self.world.text(_address(channel, self.numbers[line.who]), text, to=LINES[channel], **tapped)
         assert answer.status == 200, f"{self.path.name}:{line.number}: HTTP {answer.status}"
         return answer.texts or ["(nothing)"]
+
+    def _secret(self, number: str) -> str:
+        """What her authenticator app holds. Who has none types a code that is wrong."""
+        with self.world.store.read() as session:
+            found = session.scalars(
+                sa.select(SecondFactor.secret)
+                .join(Membership, Membership.id == SecondFactor.membership_id)
+                .join(Phone, Phone.current_person_id == Membership.person_id)
+                .where(Phone.number_hash == self.world.store.hash_number(number))
+                .order_by(SecondFactor.membership_id)
+            )
+            return next(iter(found), SECRET)
 
     def _lose(self, name: str) -> None:
         self._deliver()
@@ -193,10 +242,14 @@ class Player:
             waiting = session.scalar(sa.select(sa.func.count()).where(Outbound.state == "queued"))
         if waiting:
             serve_lines(deployment, self.carrier, threading.Event(), seconds=2.0)  # type: ignore[arg-type]
+        if "World" in self.head:  # saved from phones that confirm
+            for token, sid in self.carrier.unconfirmed:
+                apply_receipt(deployment.store, token, "delivered", None, sid)
+            self.carrier.unconfirmed.clear()
 
     def _expect_sent(self, where: str, line: Line) -> None:
         assert line.to is not None
-        number = self.prefix + self.numbers[line.to]
+        number = _address(line.channel or self.channel, self.numbers.get(line.to, line.to))
         for index, (to, _, body) in enumerate(self.carrier.taken):
             if to == number:
                 assert body == line.text, f"{where}: expected for {line.to}\n{line.text}\nthe bot sent\n{body}"
@@ -206,7 +259,16 @@ class Player:
         raise AssertionError(f"{where}: nothing was sent to {line.to}; sent: {sent!r}")
 
     def _name(self, number: str) -> str:
-        return next((name for name, own in self.numbers.items() if self.prefix + own == number), "somebody")
+        return next((name for name, own in self.numbers.items() if own == number.removeprefix("whatsapp:")), "somebody")
+
+    def _left(self) -> list[tuple[str, str]]:
+        """What was sent and no line expects, in the demo's world to those who are looked at."""
+        sent = [(self._name(to), body) for to, _, body in self.carrier.taken]
+        return [one for one in sent if one[0] != "somebody" or "World" not in self.head]
+
+
+def _address(channel: str, number: str) -> str:
+    return f"whatsapp:{number}" if channel == "whatsapp" else number
 
 
 def transcripts() -> Iterator[Path]:

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
 
+import pyotp
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
@@ -22,7 +24,8 @@ from bot.demo.home import write_private
 from bot.deployment import Deployment, open_deployment
 from bot.members import add_member, give_role
 from bot.settings import SettingsRefused
-from models import Alert, Collective, CollectiveLine, Consent, Group, GroupMember, Line, Poll, Store
+from models import Alert, Collective, CollectiveLine, Consent, Group, GroupMember, Line, Membership, Phone, Poll, SecondFactor, Store
+from models import Person as PersonRow
 
 WORD, ZONE = "sangha", "Asia/Kolkata"
 SMS, WHATSAPP = "+15550001111", "whatsapp:+15550003333"
@@ -30,7 +33,11 @@ SMS, WHATSAPP = "+15550001111", "whatsapp:+15550003333"
 
 @dataclass(frozen=True)
 class Person:
-    """Somebody in the demo. ``shown``: her phone is on the simulator's page. ``in_care``: she said yes to check-ins."""
+    """Somebody in the demo.
+
+    ``shown``: her phone is on the simulator's page. ``in_care``: she said yes to check-ins. ``has_app``: an authenticator app gives her
+    the codes that sends and exports ask for.
+    """
 
     number: str
     name: str
@@ -39,11 +46,12 @@ class Person:
     shown: bool = False
     in_care: bool = False
     groups: tuple[str, ...] = ()
+    has_app: bool = False
 
 
 PEOPLE = (
-    Person("+15550002222", "Asha", "en", ("organizer",), shown=True),
-    Person("+15550002223", "Miguel", "es", ("organizer",), shown=True),
+    Person("+15550002222", "Asha", "en", ("organizer",), shown=True, has_app=True),
+    Person("+15550002223", "Miguel", "es", ("organizer",), shown=True, has_app=True),
     Person("+15550002224", "Grace", "en", ("supporter",), shown=True),
     Person("+15550002225", "शबाना", "hi", ("supporter",)),
     Person("+15550004001", "Maya", "en", shown=True, groups=("assembly",)),
@@ -58,8 +66,8 @@ PEOPLE = (
     Person("+15550004010", "Tess", "en", in_care=True, groups=("care",)),
 )
 # Not a member yet: JOIN SANGHA begins here.
-NEWCOMER = {"number": "+15550005001", "name": "A newcomer", "role": "member", "channel": "sms", "line": SMS}
-NEWCOMER_BY_WHATSAPP = {"number": "+15550005002", "name": "Another newcomer", "role": "member", "channel": "whatsapp", "line": WHATSAPP}
+NEWCOMER = {"number": "+15550005001", "name": "A newcomer", "role": "newcomer", "channel": "sms", "line": SMS}
+NEWCOMER_BY_WHATSAPP = {"number": "+15550005002", "name": "Another newcomer", "role": "newcomer", "channel": "whatsapp", "line": WHATSAPP}
 
 POLL = {
     "en": "Where shall we meet on Sunday?",
@@ -125,6 +133,10 @@ def _add_people(session: Session, store: Store, collective: Collective, now: dat
         )
         for role in person.roles:
             give_role(session, store, member.id, role)
+        if person.has_app:
+            secret = pyotp.random_base32()
+            # As old as if she had set it up long ago: one made in the console counts only a day later.
+            session.add(SecondFactor(membership_id=member.id, secret=secret, good_from=now - timedelta(days=30)))
         session.add_all(GroupMember(group_id=groups[group].id, membership_id=member.id) for group in person.groups)
         if person.in_care:
             session.add(Consent(membership_id=member.id, kind="check_ins", text_version="demo", language=person.language, given_at=now))
@@ -150,8 +162,32 @@ def _add_broadcasts(session: Session, collective: Collective, now: datetime) -> 
     return [broadcast.id for broadcast in made]
 
 
-def simulator_config() -> dict[str, Any]:
-    """The lines and the phones that the simulator's page shows."""
+def read_app_secrets(store: Store) -> dict[str, str]:
+    """{number: secret} of whoever has an authenticator app here: they stand in the database, sealed, and on the simulator's phones."""
+    numbers = {store.hash_number(person.number): person.number for person in PEOPLE if person.has_app}
+    with store.read() as session:
+        found = session.execute(
+            sa.select(Phone.number_hash, SecondFactor.secret)
+            .join(PersonRow, PersonRow.phone_id == Phone.id)
+            .join(Membership, Membership.person_id == PersonRow.id)
+            .join(SecondFactor, SecondFactor.membership_id == Membership.id)
+            .where(Phone.number_hash.in_(numbers))
+        )
+        return {numbers[number_hash]: secret for number_hash, secret in found}
+
+
+def read_beginning(store: Store) -> datetime:
+    """When the demo was seeded."""
+    with store.read() as session:
+        return session.scalars(sa.select(Collective.created_at).where(Collective.word == WORD)).one()
+
+
+def simulator_config(app_secrets: Mapping[str, str], began: datetime) -> dict[str, Any]:
+    """The lines and the phones that the simulator's page shows.
+
+    ``app_secrets``: what the authenticator apps hold, by number. ``began``: when the demo was seeded; a conversation that is saved there
+    is played from that moment on (tests/transcripts.py).
+    """
     phones = [
         {
             "number": person.number,
@@ -159,6 +195,8 @@ def simulator_config() -> dict[str, Any]:
             "role": "survivor" if person.in_care else next(iter(person.roles), "member"),
             "channel": "sms",
             "line": SMS,
+            "language": person.language,
+            "app_secret": app_secrets.get(person.number, ""),
         }
         for person in PEOPLE
         if person.shown
@@ -167,7 +205,8 @@ def simulator_config() -> dict[str, Any]:
         {"address": SMS, "label": "Sangha by SMS", "mps": 10},
         {"address": WHATSAPP, "label": "Sangha by WhatsApp", "mps": 10},
     ]
-    return {"lines": lines, "phones": [NEWCOMER, *phones, NEWCOMER_BY_WHATSAPP]}
+    conversation = {"World": "demo", "Begins": began.isoformat(timespec="seconds")}
+    return {"lines": lines, "phones": [NEWCOMER, *phones, NEWCOMER_BY_WHATSAPP], "conversation": conversation}
 
 
 def main() -> int:
@@ -179,11 +218,12 @@ def main() -> int:
         return 1
     try:
         is_new = seed(deployment)
+        config = simulator_config(read_app_secrets(deployment.store), read_beginning(deployment.store))
     finally:
         deployment.store.close()
     home = deployment.settings.chorus_home
     home.mkdir(mode=0o700, parents=True, exist_ok=True)
-    write_private(home / "simulator.json", json.dumps(simulator_config(), ensure_ascii=False, indent=2) + "\n")
+    write_private(home / "simulator.json", json.dumps(config, ensure_ascii=False, indent=2) + "\n")
     print(f"{'Seeded' if is_new else 'Already there'}: Sangha (JOIN {WORD.upper()} to {SMS}), {len(PEOPLE)} people, no quiet hours.")
     return 0
 

@@ -9,6 +9,10 @@ talks to Twilio and cannot tell the difference; nothing here imports Chorus exce
     setup     how the account is set up, and the switches that put it out of order
     control   /_sim/...: text from a phone, read the ledger, switch faults
     page      the phones in the browser
+    switches  the faults in plain words, for the page
+    codes     Twilio's error codes in plain words
+    clock     Chorus' clock: what time it is there, a jump ahead, the digits of the authenticator apps
+    transcript  what happened on the phones, as a test that plays it again
     world     what the parts share: lines, phones, accounts, messages
     inbound   a text from a phone becomes a webhook, the answer becomes messages
     receipts  queued, sent, delivered: when a status changes and who is told

@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from bot.simulator.clock import ask_clock, ask_clock_once, current_codes
 from bot.simulator.inbound import deliver_text, read_text, read_times
 from bot.simulator.ledger import Message
 from bot.simulator.lines import number_of, read_phones
 from bot.simulator.products import describe_account, throw_switches
+from bot.simulator.switches import clear_switches, describe_switches, throw_switch
 from bot.simulator.wire import Answer, BadRequest, Request, answer_json
 from bot.simulator.world import World
 
@@ -67,7 +69,9 @@ def _reset(world: World, request: Request) -> dict[str, Any]:
 
 def _send_text(world: World, request: Request) -> dict[str, Any]:
     told = request.json()
-    return deliver_text(world, read_text(world, told), read_times(told))
+    text, times = read_text(world, told), read_times(told)
+    ask_clock_once(world)
+    return deliver_text(world, text, times)
 
 
 def _read_faults(world: World, request: Request) -> dict[str, Any]:
@@ -115,16 +119,47 @@ def _read_phones(world: World, request: Request) -> dict[str, Any]:
     revision = world.ledger.revision  # read first: what changes meanwhile comes again, never too seldom
     phones = []
     for phone in list(world.phones.values()):
-        fresh = world.ledger.feed(phone.number, since)
+        fresh = world.ledger.feed(phone.number, since, coming=True)
         if fresh or not since:
             phones.append({"number": phone.number, "messages": [message.bubble() for message in fresh]})
-    return {"epoch": world.ledger.epoch, "revision": revision, "shown": list(world.phones), "phones": phones}
+    codes = current_codes(world)
+    return {"epoch": world.ledger.epoch, "revision": revision, "shown": list(world.phones), "phones": phones, **codes}
 
 
 def _add_phone(world: World, request: Request) -> dict[str, Any]:
     (phone,) = read_phones([request.json()])
     world.show_phone(phone)
     return {"number": phone.number}
+
+
+def _read_switches(world: World, request: Request) -> dict[str, Any]:
+    return describe_switches(world)
+
+
+def _throw_switch(world: World, request: Request) -> dict[str, Any]:
+    throw_switch(world, request.json())
+    return describe_switches(world)
+
+
+def _clear_switches(world: World, request: Request) -> dict[str, Any]:
+    clear_switches(world)
+    return describe_switches(world)
+
+
+def _read_clock(world: World, request: Request) -> dict[str, Any]:
+    """What the clock says; {"why"} when nobody tells, which is no error: the phones work without."""
+    try:
+        return ask_clock(world)
+    except BadRequest as refused:
+        return {"why": refused.why}
+
+
+def _jump(world: World, request: Request) -> dict[str, Any]:
+    """{"jump": seconds, "morning" or "next"}."""
+    jump = str(request.json().get("jump") or "")
+    if not jump:
+        raise BadRequest('jump is a number of seconds, "morning" or "next"')
+    return ask_clock(world, jump)
 
 
 HANDLERS: dict[tuple[str, str], Callable[[World, Request], dict[str, Any]]] = {
@@ -140,6 +175,11 @@ HANDLERS: dict[tuple[str, str], Callable[[World, Request], dict[str, Any]]] = {
     ("GET", "account"): _read_account,
     ("POST", "account"): _set_account,
     ("DELETE", "account"): _clear_account,
+    ("GET", "switches"): _read_switches,
+    ("POST", "switches"): _throw_switch,
+    ("DELETE", "switches"): _clear_switches,
+    ("GET", "clock"): _read_clock,
+    ("POST", "clock"): _jump,
     ("POST", "blocked"): _set_blocked,
     ("GET", "messages"): _read_messages,
     ("GET", "phones"): _read_phones,

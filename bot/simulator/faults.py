@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from bot.simulator.lines import number_of
 from bot.simulator.wire import BadRequest
 
 # What may befall a create request; the value a bare number stands for.
@@ -49,7 +50,7 @@ class Trigger:
         return self.count == 0 or (self.until is not None and now > self.until)
 
     def strikes(self, to: str, chance: random.Random) -> bool:
-        if self.to and self.to != to:
+        if self.to and self.to not in (to, number_of(to)):
             return False
         if self.is_spent(time.monotonic()):
             return False
@@ -126,6 +127,10 @@ class Faults:
             self.refuse: dict[str, Trigger] = {}
             self.final: dict[str, Trigger] = {}
 
+    def usual_time(self, name: str) -> float | None:
+        """How long this takes when nothing is switched on, in milliseconds."""
+        return TIMES[name]
+
     def set(self, told: Mapping[str, Any]) -> None:
         """Throw the switches named in `told`; the others stay. Raises BadRequest and changes nothing when one is wrong."""
         receipts = told.get("receipts") or {}
@@ -161,7 +166,7 @@ class Faults:
         if not of:
             return None
         with self.lock:
-            for key in (to, "*"):
+            for key in (to, number_of(to), "*"):
                 trigger = of.get(key)
                 if trigger is not None and trigger.strikes("", self.chance):
                     return trigger

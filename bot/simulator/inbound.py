@@ -161,7 +161,7 @@ def deliver_text(world: World, text: Text, times: int = 1) -> dict[str, Any]:
         message = Message(
             text.sid, "inbound", phone, text.to, ("whatsapp:" if line.channel == "whatsapp" else "") + phone, text.body or "",
             max(1, count_segments(text.body or "").segments), "receiving", account=line.account or world.main_account,
-            media=tuple(url for url, _ in text.media),
+            media=tuple(url for url, _ in text.media), tapped=text.button is not None,
         )  # fmt: skip
         world.ledger.add(message)
         world.ledger.show(message)
@@ -238,7 +238,7 @@ def _show_reply(world: World, text: Text, reply: Reply, url: str, scope: str) ->
     message = Message(
         make_sid("MM" if reply.media else "SM"), "reply", number_of(to), to, text.to, reply.body,
         max(1, count_segments(reply.body).segments), "queued", account=text.line.account or world.main_account, media=reply.media,
-        status_callback=urljoin(url, reply.status_callback) if reply.status_callback else "",
+        status_callback=urljoin(url, reply.status_callback) if reply.status_callback else "", answers=text.sid,
     )  # fmt: skip
     if world.carrier.is_blocked(number_of(to), scope):
         message.error_code, message.error_message = OPTED_OUT, "Attempt to send to unsubscribed recipient"

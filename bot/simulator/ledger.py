@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
+from bot.simulator.codes import explain
+
 FINAL = frozenset({"delivered", "undelivered", "failed", "read", "canceled", "received"})
 FEED_LENGTH = 200  # how many messages a phone shows
 
@@ -42,6 +44,9 @@ class Message:
     sender_known: bool = True  # a Messaging Service names its sender only later
     seq: int = 0  # place in the ledger
     shown: int = 0  # place on the phone's screen; 0 while it has not arrived
+    ahead: float = 0.0  # seconds by which Chorus' clock was ahead of ours when it came
+    answers: str = ""  # a TwiML reply: the SID of the text that it answers
+    tapped: bool = False  # typed by tapping a button
     revision: int = 0  # changes with every change
 
     def entry(self) -> dict[str, Any]:
@@ -61,7 +66,8 @@ class Message:
             "sid": self.sid, "kind": self.kind, "direction": "sent" if typed else "received", "line": line,
             "channel": "whatsapp" if line.startswith("whatsapp:") else "sms", "body": self.body, "media": list(self.media),
             "buttons": [{"title": title, "payload": payload} for title, payload in self.buttons], "status": self.status,
-            "error_code": self.error_code, "at": iso(self.sent or self.created), "order": self.shown, "revision": self.revision,
+            "error_code": self.error_code, "why": explain(self.error_code), "at": iso((self.sent or self.created) + self.ahead),
+            "order": self.shown, "revision": self.revision,
         }  # fmt: skip
 
 
@@ -82,6 +88,7 @@ class Ledger:
         self.limit = limit
         self.lock = threading.RLock()
         self.epoch = secrets.token_hex(4)  # changes with a reset, so that an open page starts afresh
+        self.ahead = 0.0  # seconds by which Chorus' clock is ahead of ours (bot/simulator/clock.py)
         self._clear()
 
     def _clear(self) -> None:
@@ -117,7 +124,7 @@ class Ledger:
             message.seq = self._seq
             message.created = message.created or time.time()
             message.received = message.received or time.monotonic()
-            message.updated = message.created
+            message.updated, message.ahead = message.created, self.ahead
             self._touch(message)
             self.messages.append(message)
             self.by_sid[message.sid] = message
@@ -171,9 +178,11 @@ class Ledger:
             held = list(self.by_phone.get(phone, ())) if phone else list(self.messages)
         return (message for message in held if message.seq > since and (matches is None or matches(message)))
 
-    def feed(self, phone: str, since: int = 0) -> list[Message]:
-        """What the phone shows, changed after revision `since`, in the order of arrival."""
+    def feed(self, phone: str, since: int = 0, *, coming: bool = False) -> list[Message]:
+        """What the phone shows, changed after revision `since`, in the order of arrival; last, with `coming`, what is on its way."""
         with self.lock:
-            shown = [message for message in self.by_phone.get(phone, ()) if message.shown]
-        shown.sort(key=lambda message: message.shown)
-        return [message for message in shown[-FEED_LENGTH:] if message.revision > since]
+            held = list(self.by_phone.get(phone, ()))
+        shown = sorted((message for message in held if message.shown), key=lambda message: message.shown)[-FEED_LENGTH:]
+        if coming:
+            shown += [message for message in held if not message.shown][-FEED_LENGTH:]
+        return [message for message in shown if message.revision > since]

@@ -6,6 +6,7 @@ import re
 import zlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields
+from datetime import datetime
 from typing import Any, TypeVar
 
 from bot.simulator.wire import BadRequest
@@ -13,9 +14,10 @@ from bot.simulator.wire import BadRequest
 NUMBER = re.compile(r"\+[1-9][0-9]{6,14}\Z")
 SENDER = re.compile(r"(?:\+[1-9][0-9]{6,14}|[0-9]{3,8}|[A-Za-z0-9 ]{1,11})\Z")  # a number, a short code or a name
 SERVICE = re.compile(r"MG[0-9A-Za-z]+\Z")
-ROLES = ("member", "organizer", "supporter", "survivor")
+ROLES = ("member", "organizer", "supporter", "survivor", "newcomer")
+SECRET = re.compile(r"(?:[A-Z2-7]{8}){2,8}\Z")
 MOST_PHONES = 200  # shown on the page
-CONFIGURABLE = ("accounts", "lines", "phones", "contents", "webhook_base", "public_base", "faults")
+CONFIGURABLE = ("accounts", "lines", "phones", "contents", "conversation", "webhook_base", "public_base", "faults")
 QUEUE_SECONDS = 36_000.0  # how long a sender's queue may grow before it refuses (error 21611)
 
 
@@ -75,19 +77,25 @@ class Line:
 
 @dataclass(slots=True)
 class Phone:
-    """A phone shown on the page."""
+    """A phone shown on the page. `app_secret`: what its authenticator app holds (base32), for the six digits; never shown itself."""
 
     number: str
     name: str = ""
     role: str = "member"
     channel: str = "sms"
     line: str = ""
+    language: str = ""
+    app_secret: str = field(default="", repr=False)
 
     def __post_init__(self) -> None:
         if not isinstance(self.number, str) or not NUMBER.match(self.number):
             raise BadRequest("a phone's number is written in E.164, such as +15550003333")
         if self.role not in ROLES:
             raise BadRequest(f"a phone's role is one of {', '.join(ROLES)}")
+        if not all(isinstance(value, str) for value in (self.name, self.line, self.language, self.app_secret)):
+            raise BadRequest("a phone's name, line, language and app_secret are texts")
+        if self.app_secret and not SECRET.match(self.app_secret):
+            raise BadRequest("a phone's app_secret is base32 of 16 to 64 letters")
         if channel_of(self.line) == "whatsapp":
             self.channel = "whatsapp"
         if self.channel not in ("sms", "whatsapp"):
@@ -134,6 +142,7 @@ class Config:
     lines: list[Line] | None
     phones: list[Phone] | None
     contents: dict[str, dict[str, Any]] | None
+    conversation: dict[str, str] | None
 
 
 def read_config(told: Mapping[str, Any]) -> Config:
@@ -147,12 +156,26 @@ def read_config(told: Mapping[str, Any]) -> Config:
     contents = told.get("contents")
     if contents is not None and not (isinstance(contents, Mapping) and all(isinstance(value, Mapping) for value in contents.values())):
         raise BadRequest('contents is {"HX...": {"body": "Hi {{1}}", "buttons": [{"title": "Yes", "id": "yes"}]}}')
+    conversation = told.get("conversation")
+    if conversation is not None and not _is_head(conversation):
+        raise BadRequest('conversation is the head of a saved one: {"World": "demo", "Begins": "2026-11-22T09:00:00+00:00"}')
     return Config(
         accounts=read_accounts(told["accounts"]) if told.get("accounts") else None,
         lines=read_lines(told["lines"]) if "lines" in told else None,
         phones=phones,
         contents=None if contents is None else {str(sid): dict(content) for sid, content in contents.items()},
+        conversation=None if conversation is None else dict(conversation),
     )
+
+
+def _is_head(told: object) -> bool:
+    if not isinstance(told, Mapping) or set(told) - {"World", "Begins"} or not all(isinstance(value, str) for value in told.values()):
+        return False
+    try:
+        begins = datetime.fromisoformat(told.get("Begins", "2000-01-01T00:00+00:00"))
+    except ValueError:
+        return False
+    return begins.tzinfo is not None and bool(re.fullmatch(r"\w*", told.get("World", "")))
 
 
 def pick_sender(service: Line, to: str, last_used: str) -> str:

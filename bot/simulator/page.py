@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from bot.simulator.lines import ROLES, Line, Phone, number_of
+from bot.simulator.switches import GROUPS, OFTEN
+from bot.simulator.transcript import write_transcript
 from bot.simulator.wire import Answer, Request
 from bot.simulator.world import World
 
 HERE = Path(__file__).parent
 STATIC = {
     "/static/phones.js": "text/javascript; charset=utf-8",
+    "/static/sheets.js": "text/javascript; charset=utf-8",
     "/static/phones.css": "text/css; charset=utf-8",
     "/static/phones.svg": "image/svg+xml",
 }
@@ -38,11 +42,20 @@ def answer_page(world: World, request: Request) -> Answer:
     if request.path == "/":
         html = _templates.get_template("phones.html").render(describe_page(world))
         return Answer(200, html.encode(), "text/html; charset=utf-8", SECURITY_HEADERS)
+    if request.path == "/transcript.txt":
+        return _answer_transcript(world, request)
     path = "/static/phones.svg" if request.path == "/favicon.ico" else request.path
     kind = STATIC.get(path)
     if kind is None:
         return Answer(404, b"There is no such page", "text/plain; charset=utf-8", SECURITY_HEADERS)
     return Answer(200, (HERE / path.lstrip("/")).read_bytes(), kind, SECURITY_HEADERS)
+
+
+def _answer_transcript(world: World, request: Request) -> Answer:
+    """What happened on the phones named in the query (`phone`, repeated), to keep as a file."""
+    text = write_transcript(world, ["+" + number_of(number).strip(" +") for number in request.query().all("phone")])
+    name = ("Content-Disposition", f'attachment; filename="conversation-{time.strftime("%Y-%m-%d-%H%M")}.txt"')
+    return Answer(200, text.encode("utf-8", "replace"), "text/plain; charset=utf-8", (*SECURITY_HEADERS, name))
 
 
 def describe_page(world: World) -> dict[str, Any]:
@@ -52,6 +65,8 @@ def describe_page(world: World) -> dict[str, Any]:
         "phones": [_describe_phone(world, phone) for phone in list(world.phones.values())],
         "lines": [{"address": line.address, "title": _line_title(line), "label": line.label, "channel": line.channel} for line in lines],
         "roles": ROLES,
+        "groups": GROUPS,
+        "often": {name: words for name, (words, _) in OFTEN.items()},
         "example": f"+1555{len(world.phones) + 4000:07d}",
     }
 
@@ -68,6 +83,7 @@ def _describe_phone(world: World, phone: Phone) -> dict[str, Any]:
         "initials": "".join(word[0] for word in name.split()[:2] if word[0].isalpha()).upper() or phone.number[-2:],
         "line": known.address if known is not None else phone.line,
         "channel": known.channel if known is not None else phone.channel,
+        "has_app": bool(phone.app_secret),
     }
 
 

@@ -31,6 +31,8 @@ class World:
         self.lines: dict[str, Line] = {}
         self.phones: dict[str, Phone] = {}
         self.contents: dict[str, dict[str, Any]] = {}  # templates: {"HX...": {"body": "Hi {{1}}", "buttons": [{"title", "id"}]}}
+        self.conversation: dict[str, str] = {}  # the head of a saved one: {"World": "demo", "Begins": "2026-11-22T09:00:00+00:00"}
+        self.has_asked_clock = False
         self.setup = Setup()
         self.open = True  # no line configured: any address may be one
         self.poster = Poster(webhook_base, public_base)
@@ -78,6 +80,8 @@ class World:
             self.phones = {phone.number: phone for phone in config.phones}
         if config.contents is not None:
             self.contents = config.contents
+        if config.conversation is not None:
+            self.conversation = config.conversation
         if "webhook_base" in told or "public_base" in told:
             base = str(told.get("webhook_base") or self.poster.webhook_base)
             self.poster = Poster(base, str(told.get("public_base") or base))
@@ -86,6 +90,9 @@ class World:
         """Add a phone to the page, or change the one of this number."""
         if phone.number not in self.phones and len(self.phones) >= MOST_PHONES:
             raise BadRequest(f"at most {MOST_PHONES} phones can be shown")
+        known = self.phones.get(phone.number)
+        if known is not None:  # the page names neither
+            phone.app_secret, phone.language = phone.app_secret or known.app_secret, phone.language or known.language
         self.phones[phone.number] = phone
 
     def reset(self) -> None:
@@ -136,14 +143,18 @@ class World:
         with self.ledger.lock:
             for scope in {line, self.scope_of(line)}:
                 self.last_texts.pop((phone, scope), None)
-                self.last_texts[(phone, scope)] = (time.time(), line)
+                self.last_texts[(phone, scope)] = (self.people_time(), line)
             while len(self.last_texts) > MOST_REMEMBERED:
                 del self.last_texts[next(iter(self.last_texts))]
+
+    def people_time(self) -> float:
+        """Seconds since 1970 as Chorus' people live them: it may have jumped ahead."""
+        return time.time() + self.ledger.ahead
 
     def window_is_open(self, phone: str, line: Line) -> bool:
         """Whether free text may go to her on WhatsApp now."""
         when, _ = self.last_texts.get((phone, line.address), (0.0, ""))
-        return not line.enforce_window or time.time() - when < WINDOW_SECONDS
+        return not line.enforce_window or self.people_time() - when < WINDOW_SECONDS
 
     def write_note(self, phone: str, line: str, text: str, code: int) -> None:
         """Put a remark of the simulator on the phone's screen, such as a webhook that failed."""

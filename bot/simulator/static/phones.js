@@ -31,25 +31,35 @@ async function ask(method, path, told) {
 
 // --- what a phone shows ---
 
-const timeOf = (at) => new Date(at).toLocaleTimeString([], { hour: "2-digit", minute: "2-digit" });
+// Where and how far ahead of this computer Chorus lives; sheets.js learns it.
+const clock = { zone: undefined, ahead: 0 };
+const timeOf = (at) => new Date(at).toLocaleTimeString([], { hour: "2-digit", minute: "2-digit", timeZone: clock.zone });
 const dayOf = (at) => {
-  const day = new Date(at);
-  const today = day.toDateString() === new Date().toDateString();
-  return today ? "Today" : day.toLocaleDateString([], { weekday: "short", day: "numeric", month: "short" });
+  const name = (moment) => new Date(moment).toLocaleDateString([], { weekday: "short", day: "numeric", month: "short", timeZone: clock.zone });
+  return name(at) === name(Date.now() + clock.ahead * 1000) ? "Today" : name(at);
 };
-const TICKS = { receiving: ["✓", "Sent"], received: ["✓✓", "Answered"], failed: ["!", "The webhook failed"] };
+// What was typed here, and what came from Chorus: marks, and the words for them.
+const TYPED = { receiving: ["✓", "Sent"], received: ["✓✓", "Chorus has it"], failed: ["!", "The webhook failed"] };
+const SENT = {
+  accepted: ["…", "Waits at Twilio"], queued: ["…", "Waits at Twilio"], sending: ["…", "Waits at Twilio"], sent: ["✓", "Sent on to the carrier"],
+  delivered: ["✓✓", "Delivered"], read: ["✓✓", "Read"],
+};
+const LOST = { failed: "Not sent", undelivered: "Not delivered" };
 
 function fillMeta(meta, message) {
-  const parts = [make("span", "", timeOf(message.at))];
-  if (message.direction === "sent") {
-    const [marks, words] = TICKS[message.status] || ["✓", message.status];
-    const ticks = make("span", marks === "✓✓" ? "ticks read" : "ticks", marks);
+  const parts = [make("span", "hour-of", timeOf(message.at))];
+  const typed = message.direction === "sent";
+  if (!typed && LOST[message.status]) {
+    const why = [message.why, message.error_code && `(${message.error_code})`].filter(Boolean).join(" ");
+    parts.unshift(make("span", "why", LOST[message.status] + (why ? `: ${why}` : "")));
+  } else if (message.kind !== "carrier") {
+    const [marks, words] = (typed ? TYPED : SENT)[message.status] || ["✓", message.status];
+    const ticks = make("span", marks.length > 1 ? "ticks double" : "ticks", marks);
+    ticks.classList.toggle("read", message.status === "read" || (typed && marks.length > 1));
     ticks.title = words;
     ticks.setAttribute("role", "img");
     ticks.setAttribute("aria-label", words);
     parts.push(ticks);
-  } else if (message.status === "failed" || message.status === "undelivered") {
-    parts.unshift(make("span", "why", `Not delivered · ${message.error_code ?? ""}`));
   }
   meta.replaceChildren(...parts);
 }
@@ -117,11 +127,39 @@ function showNews(phone, messages, first) {
   const screen = phone.screen;
   const atEnd = screen.scrollHeight - screen.scrollTop - screen.clientHeight < 60;
   let arrived = 0;
-  for (const message of messages) if (showMessage(phone, message, first)) arrived += 1;
+  for (const message of messages) {
+    if (message.order) {
+      phone.coming.delete(message.sid);
+      if (showMessage(phone, message, first)) arrived += 1;
+    } else phone.coming.set(message.sid, message.status);
+  }
   if (!messages.length) return;
+  sayComing(phone);
   if (first || atEnd) screen.scrollTop = screen.scrollHeight;
   else if (arrived) phone.newer.hidden = false;
   if (arrived && !first && !phone.card.contains(document.activeElement)) markUnread(phone, phone.unread + arrived);
+}
+
+// Texts that have not arrived yet: the strip above the composer.
+function sayComing(phone) {
+  const strip = find(".coming", phone.card);
+  const sent = [...phone.coming.values()].filter((status) => status === "sent").length;
+  const waiting = phone.coming.size - sent;
+  const texts = (count) => (count === 1 ? "1 text" : `${count} texts`);
+  const words = [waiting && `… ${texts(waiting)} waiting at Twilio`, sent && `✓ ${texts(sent)} sent, not confirmed`].filter(Boolean);
+  strip.hidden = !words.length;
+  strip.textContent = words.join(" · ");
+}
+
+function showCodes(codes, left) {
+  for (const [number, code] of Object.entries(codes)) {
+    const card = phones.get(number)?.card;
+    const shown = card && find(".app-code", card);
+    if (!shown) continue;
+    const digits = `${code.slice(0, 3)} ${code.slice(3)}`;
+    if (shown.textContent !== digits) shown.textContent = digits;
+    find(".app-left", card).textContent = `${left} s`;
+  }
 }
 
 function markUnread(phone, count) {
@@ -146,6 +184,7 @@ async function poll() {
     epoch = news.epoch;
     revision = news.revision;
     for (const { number, messages } of news.phones) showNews(phones.get(number), messages, first);
+    showCodes(news.codes, news.codes_left);
     setLive("on", "Live");
   } catch {
     setLive("off", "The simulator does not answer");
@@ -182,7 +221,7 @@ async function send(phone, told) {
 function wire(card) {
   const phone = {
     card, number: card.dataset.number, screen: find(".screen", card), lines: find(".line", card), newer: find(".newer", card),
-    bubbles: new Map(), unread: 0, lastLine: null, lastDay: null, badges: [find(".badge", card)],
+    bubbles: new Map(), coming: new Map(), unread: 0, lastLine: null, lastDay: null, badges: [find(".badge", card)],
   };
   for (const chip of document.querySelectorAll(".chip")) if (chip.dataset.number === phone.number) phone.badges.push(find(".badge", chip));
   phones.set(phone.number, phone);
@@ -202,6 +241,11 @@ function wire(card) {
       form.requestSubmit();
     }
   });
+  find(".put", card)?.addEventListener("click", () => {
+    const code = find(".app-code", card).textContent.replace(/\D/g, "");
+    text.value = [text.value.trimEnd(), code].filter(Boolean).join(" ");
+    text.focus();
+  });
   card.addEventListener("focusin", () => markUnread(phone, 0));
   card.addEventListener("click", () => markUnread(phone, 0));
   phone.screen.addEventListener("scroll", () => {
@@ -216,91 +260,5 @@ function wire(card) {
   });
 }
 
-// --- the two sheets ---
-
-function showProblem(within, words) {
-  const problem = find(".problem", within);
-  problem.textContent = words;
-  problem.hidden = !words;
-}
-
-async function trying(within, act) {
-  showProblem(within, "");
-  try {
-    await act();
-  } catch (error) {
-    showProblem(within, error.message);
-  }
-}
-
-const FAULT_WORDS = {
-  throttle_429: "refuses: too many requests", reject_500: "refuses with an error", accept_500: "accepts, answers with an error",
-  accept_reset: "accepts, cuts the connection", accept_hang: "accepts, then hangs", late: "reports late", out_of_order: "reports out of order",
-  duplicate: "reports twice", drop: "reports nothing", before_answer: "reports before it answers",
-};
-
-function describeOften(trigger) {
-  if (trigger.count !== undefined) return trigger.count ? `, ${trigger.count} more` : null;
-  return trigger.share < 1 ? `, ${Math.round(trigger.share * 100)} % of the time` : ", every time";
-}
-
-function showFaults(faults) {
-  const words = [];
-  if (faults.latency_ms) words.push(`takes ${faults.latency_ms} ms to answer`);
-  const switches = { ...faults, ...faults.receipts };
-  for (const [name, text] of Object.entries(FAULT_WORDS)) {
-    const often = switches[name] && describeOften(switches[name]);
-    if (often) words.push(text + often);
-  }
-  for (const [to, trigger] of Object.entries({ ...faults.receipts.final, ...faults.refuse })) {
-    const often = describeOften(trigger);
-    if (often) words.push(`error ${trigger.code} for ${to === "*" ? "everybody" : to}${often}`);
-  }
-  find("#fault-list").replaceChildren(...(words.length ? words : ["Nothing: everything works."]).map((text) => make("li", words.length ? "on" : "", text)));
-  find("#fault-count").hidden = !words.length;
-  find("#fault-count").textContent = String(words.length);
-  if (document.activeElement !== find("#latency")) find("#latency").value = faults.latency_ms;
-}
-
-function switchFault(name, often) {
-  const trigger = often === "always" ? {} : often === "share" ? { share: 0.1 } : { count: Number(often) };
-  if (name === "accept_hang") trigger.hang_s = 20;
-  if (name === "receipts.late") trigger.ms = 5000;
-  if (name.startsWith("final.")) return { receipts: { final: { "*": { code: Number(name.slice(6)), ...trigger } } } };
-  if (name.startsWith("receipts.")) return { receipts: { [name.slice(9)]: trigger } };
-  return { [name]: trigger };
-}
-
-function wireSheets() {
-  const add = find("#add");
-  const faults = find("#faults");
-  for (const close of document.querySelectorAll("[data-close]")) close.addEventListener("click", () => close.closest("dialog").close());
-  find("#open-add").addEventListener("click", () => add.showModal());
-  find("#add-form").addEventListener("submit", (event) => {
-    event.preventDefault();
-    trying(add, async () => {
-      const told = Object.fromEntries(new FormData(event.target));
-      await ask("POST", "/_sim/phones", told);
-      location.reload();
-    });
-  });
-  const refresh = async () => showFaults(await ask("GET", "/_sim/faults"));
-  find("#open-faults").addEventListener("click", () => { faults.showModal(); trying(faults, refresh); });
-  find("#latency-form").addEventListener("submit", (event) => {
-    event.preventDefault();
-    trying(faults, async () => showFaults(await ask("POST", "/_sim/faults", { latency_ms: Number(find("#latency").value) })));
-  });
-  find("#fault-form").addEventListener("submit", (event) => {
-    event.preventDefault();
-    trying(faults, async () => showFaults(await ask("POST", "/_sim/faults", switchFault(find("#fault").value, find("#often").value))));
-  });
-  find("#clear-faults").addEventListener("click", () => trying(faults, async () => showFaults(await ask("DELETE", "/_sim/faults"))));
-  setInterval(() => { if (!document.hidden) refresh().catch(() => setLive("off", "The simulator does not answer")); }, 5 * POLL_MS);
-  refresh().catch(() => setLive("off", "The simulator does not answer"));
-}
-
 document.querySelectorAll(".phone").forEach(wire);
-wireSheets();
-poll();
-setInterval(poll, POLL_MS);
 document.addEventListener("visibilitychange", poll);
