@@ -1,107 +1,179 @@
-"""The organizers' pages. For now one: a plain status page that names nobody, so that it needs no login."""
+"""The organizers' pages: server-rendered, readable on a cheap phone, live parts by polling. One module a page in ``pages``.
+
+``access`` says who may open what; the guard below enforces it before any page runs.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from flask import Response, g, redirect, request, url_for
+from flask.typing import ResponseReturnValue
 
-import sqlalchemy as sa
-from flask import Blueprint, Response, current_app, render_template
-from sqlalchemy.orm import Session
+from bot.console import words
+from bot.console.access import ACCESS, ANYBODY, ROLE_NAMES
+from bot.console.blueprint import blueprint
+from bot.console.forms import FormRefused, check_form
+from bot.console.pages import (
+    account,
+    action_alert,
+    audit,
+    broadcasts,
+    check_in,
+    compose,
+    exports,
+    factor,
+    flows,
+    home,
+    imports,
+    login,
+    member,
+    members,
+    notes,
+    poll,
+    posters,
+    roles,
+    settings,
+    status,
+    steering,
+)
+from bot.console.proof import ask_for_proof
+from bot.console.sessions import COOKIE, find_viewer
+from bot.console.views import count, deployment, language, local, now, refuse, say
+from bot.console.words import mark
 
-from bot.deployment import Deployment
-from bot.doors import open_to_all
-from bot.health.checks import DATABASE_ERRORS, check_database, count_workers, redis_answers
-from models import Broadcast, Collective, CollectiveLine, Inbound, Line, Membership, Outbound
-from models.broadcasts import SENDING
-from models.messages import DELIVERED, QUEUED
+# A page's module hangs up its own routes; they are named here so that the table of contents is in one place.
+PAGES = (
+    status,
+    login,
+    account,
+    factor,
+    home,
+    broadcasts,
+    compose,
+    steering,
+    notes,
+    poll,
+    action_alert,
+    check_in,
+    members,
+    member,
+    imports,
+    exports,
+    posters,
+    roles,
+    settings,
+    flows,
+    audit,
+)
 
-blueprint = Blueprint(
-    "console", __name__, url_prefix="/console", static_folder="static", static_url_path="/static", template_folder="templates"
+# The pages of a collective, as the navigation shows them to whoever may open them: endpoint, name, sign.
+NAVIGATION = (
+    ("console.home", mark("Home"), "home"),
+    ("console.broadcasts", mark("Texts"), "send"),
+    ("console.notes", mark("Notes"), "notes"),
+    ("console.polls", mark("Votes"), "poll"),
+    ("console.actions", mark("Actions"), "alert"),
+    ("console.care", mark("Care"), "care"),
+    ("console.members", mark("Members"), "members"),
+    ("console.flows", mark("Conversations"), "flows"),
+    ("console.settings", mark("Settings"), "settings"),
+    ("console.audit", mark("Who did what"), "audit"),
 )
 
 # Nothing from elsewhere, nothing inline, never inside somebody else's page.
 HEADERS = {
-    "Content-Security-Policy": "default-src 'none'; style-src 'self'; img-src 'self'; base-uri 'none'; form-action 'none'; "
-    "frame-ancestors 'none'",
     "X-Content-Type-Options": "nosniff",
     "X-Frame-Options": "DENY",
     "Referrer-Policy": "no-referrer",
     "Cross-Origin-Opener-Policy": "same-origin",
+    "Permissions-Policy": "camera=(), microphone=(), geolocation=()",
 }
+POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; base-uri 'none'; "
+    "form-action 'self'; frame-ancestors 'none'"
+)
 
 
-@dataclass(frozen=True)
-class Door:
-    """Where to text a collective: shown only in the demo, for the names of groups are not for every visitor."""
+@blueprint.before_request
+def stand_at_the_door() -> ResponseReturnValue | None:
+    """Let in whom the table lets in; everything else is refused before any page runs."""
+    access = ACCESS.get(request.endpoint or "")
+    if access is None:
+        return refuse(say("This page does not exist."), say("Go back to the first page."), 404)
+    if request.endpoint == "console.static":
+        return None
+    store, moment = deployment().store, now()
+    g.viewer = find_viewer(store, moment, request.cookies.get(COOKIE)) if access is not ANYBODY or request.cookies.get(COOKIE) else None
+    if g.viewer is None and access is not ANYBODY:
+        return _to_login()
+    if access.roles:
+        word = str((request.view_args or {}).pop("word", ""))
+        g.place = g.viewer.place(word)
+        # No collective of that word and no role in it look alike: names of groups are not for everybody.
+        if g.place is None or not g.place.roles & access.roles:
+            return refuse(
+                say("This page is not for you."), say("Ask an admin of your collective if you should see it."), 403, at_the_door=True
+            )
+    if request.method == "POST":
+        try:
+            check_form(request, g.viewer, deployment().settings.public_url)
+        except FormRefused:
+            return refuse(say("This form is too old."), say("Nothing was done. Go back, load the page again, and send it once more."), 400)
+        if access.proof and not g.viewer.has_proof(moment):
+            return ask_for_proof()
+    return None
 
-    name: str
-    word: str
-    addresses: tuple[str, ...]
+
+def _to_login() -> ResponseReturnValue:
+    if request.headers.get("HX-Request"):
+        # A poll of a page whose session is over: the whole page goes to the login, not a part of it.
+        return Response(status=204, headers={"HX-Redirect": url_for("console.login")})
+    return redirect(url_for("console.login", next=request.full_path.rstrip("?") if request.method == "GET" else None))
+
+
+@blueprint.url_value_preprocessor
+def _forget_nothing(_endpoint: str | None, _values: dict[str, object] | None) -> None:
+    g.viewer, g.place = None, None
+
+
+@blueprint.url_defaults
+def _stay_in_the_collective(endpoint: str, values: dict[str, object]) -> None:
+    """Links between the pages of a collective need not name it."""
+    access = ACCESS.get(endpoint)
+    if access is not None and access.roles and g.get("place") is not None:
+        values.setdefault("word", g.place.word)
+
+
+@blueprint.context_processor
+def _for_templates() -> dict[str, object]:
+    return {
+        "_": say, "_n": count, "lang": language(), "local": local, "viewer": g.get("viewer"), "place": g.get("place"),
+        "languages": words.NAMES, "may": may, "now": now(), "current": request.endpoint,
+        "navigation": [(endpoint, say(name), sign) for endpoint, name, sign in NAVIGATION],
+    }  # fmt: skip
+
+
+@blueprint.app_template_filter("role_name")
+def name_role(role: str) -> str:
+    """A role in the page's language."""
+    return say(ROLE_NAMES[role])
+
+
+def may(endpoint: str) -> bool:
+    """Whether the viewer may open this endpoint in the collective she is in: what she may not is not offered."""
+    access = ACCESS[endpoint]
+    if access.roles is None:
+        return True
+    return bool(g.viewer) and (not access.roles or (g.place is not None and bool(g.place.roles & access.roles)))
 
 
 @blueprint.after_request
 def close_the_windows(response: Response) -> Response:
     """The headers that every page of the console has."""
     response.headers.update(HEADERS)
-    response.headers.setdefault("Cache-Control", "no-store")
+    response.headers.setdefault("Content-Security-Policy", POLICY)
+    if request.endpoint == "console.static":
+        # Vendored files carry their version in their name; our own change with a deploy.
+        response.headers["Cache-Control"] = "public, max-age=31536000, immutable" if "/vendor/" in request.path else "public, max-age=300"
+    else:
+        response.headers["Cache-Control"] = "no-store"
     return response
-
-
-@blueprint.get("/")
-@open_to_all("counts only, until organizers can log in")
-def status() -> str:
-    """What runs, counts without content, and how to send the first broadcast by text."""
-    deployment: Deployment = current_app.extensions["chorus"]
-    workers = count_workers(deployment)
-    parts = [
-        ("Database", (database := check_database(deployment)).ok, database.says),
-        ("Redis", redis := redis_answers(deployment), "answers" if redis else "does not answer: replies go on, broadcasts wait"),
-        ("Worker", bool(workers), _say_workers(workers)),
-    ]
-    counts: list[tuple[str, int]] = []
-    doors: list[Door] = []
-    if database.ok:
-        try:
-            with deployment.store.read() as session:
-                counts = _count(session)
-                doors = _doors(session) if deployment.settings.has_simulator else []
-        except DATABASE_ERRORS:
-            parts[0] = ("Database", False, "does not answer")
-    return render_template(
-        "console/status.html",
-        parts=parts,
-        counts=counts,
-        doors=doors,
-        phones=deployment.settings.twilio_api_url + "/" if deployment.settings.has_simulator else None,
-        all_well=all(ok for _, ok, _ in parts),
-    )
-
-
-def _say_workers(workers: int | None) -> str:
-    if workers is None:
-        return "not known while Redis does not answer"
-    return f"{workers} running" if workers else "none is running: broadcasts wait"
-
-
-def _count(session: Session) -> list[tuple[str, int]]:
-    def number(statement: sa.Select[int]) -> int:
-        return session.scalar(statement) or 0
-
-    return [
-        ("collectives", number(sa.select(sa.func.count(Collective.id)))),
-        ("members", number(sa.select(sa.func.count(Membership.id)).where(Membership.state == "active"))),
-        ("messages in", number(sa.select(sa.func.count(Inbound.id)))),
-        ("messages out", number(sa.select(sa.func.count(Outbound.id)))),
-        ("delivered", number(sa.select(sa.func.count(Outbound.id)).where(Outbound.state == DELIVERED))),
-        ("waiting to leave", number(sa.select(sa.func.count(Outbound.id)).where(Outbound.state == QUEUED))),
-        ("broadcasts leaving", number(sa.select(sa.func.count(Broadcast.id)).where(Broadcast.state == SENDING))),
-    ]
-
-
-def _doors(session: Session) -> list[Door]:
-    addresses: dict[int, list[str]] = {}
-    spoken = sa.select(CollectiveLine.collective_id, Line.address).join(Line).order_by(CollectiveLine.position)
-    for collective_id, address in session.execute(spoken):
-        addresses.setdefault(collective_id, []).append(address)
-    public = session.scalars(sa.select(Collective).where(Collective.public).order_by(Collective.name))
-    return [Door(collective.name, collective.word.upper(), tuple(addresses.get(collective.id, ()))) for collective in public]

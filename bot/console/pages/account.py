@@ -1,0 +1,52 @@
+"""What is hers alone: where she is logged in, and ending it."""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+from flask import redirect, request, url_for
+from flask.typing import ResponseReturnValue
+
+from bot.console.blueprint import page
+from bot.console.forms import read_number
+from bot.console.sessions import IDLE, end_session_of
+from bot.console.views import deployment, now, show, viewer
+from bot.members.numbers import pending_change
+from models import SecondFactor, WebSession
+
+
+@page("/account")
+def account() -> ResponseReturnValue:
+    """Her sessions, her roles, and whether her app's code is set up."""
+    with deployment().store.read() as session:
+        sessions = session.scalars(
+            sa.select(WebSession)
+            .where(
+                WebSession.person_id == viewer().person_id,
+                WebSession.ended_at.is_(None),
+                WebSession.expires_at > now(),
+                WebSession.seen_at > now() - IDLE,
+            )
+            .order_by(WebSession.seen_at.desc())
+        ).all()
+        ids = [place.membership_id for place in viewer().places]
+        factors = {
+            factor.membership_id: factor.good_from
+            for factor in session.scalars(sa.select(SecondFactor).where(SecondFactor.membership_id.in_(ids)))
+        }
+        change = pending_change(session, viewer().person_id)
+    return show("account.html", sessions=sessions, factors=factors, change=change)
+
+
+@page("/account/sessions", methods=("POST",))
+def end_session() -> ResponseReturnValue:
+    """End one session of hers, or (``which`` = 0) all but this one."""
+    which = read_number(request, "which")
+    with deployment().store.write() as session:
+        if which:
+            end_session_of(session, now(), viewer().person_id, which)
+        else:
+            others = sa.update(WebSession).where(
+                WebSession.person_id == viewer().person_id, WebSession.id != viewer().session_id, WebSession.ended_at.is_(None)
+            )
+            session.execute(others.values(ended_at=now()))
+    return redirect(url_for("console.account"), 303)

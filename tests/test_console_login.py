@@ -1,0 +1,147 @@
+"""Logging in by phone: the code by text, its limits, and answers that do not tell who has a role."""
+
+from __future__ import annotations
+
+import re
+from datetime import timedelta
+
+import pyotp
+import pytest
+import sqlalchemy as sa
+
+from bot.console.access import ACCESS, Access
+from bot.console.codes import PER_ASKER, PER_NUMBER, TRIES
+from bot.delivery.second_factor import check_factor
+from models import Audit, LoginCode
+from tests.console import SECRET, Visitor, code_now, give_factor
+from tests.delivery import ScriptedCarrier, pump_all
+from tests.world import World
+
+HERS, UNKNOWN, PLAIN = "+15558800001", "+15558800009", "+15558800002"
+
+
+@pytest.fixture
+def organizer(small_world: World) -> int:
+    sangha = small_world.collective("SANGHA")
+    small_world.member(sangha, PLAIN)
+    return small_world.member(sangha, HERS, roles=["organizer"])
+
+
+def ask(visitor: Visitor, number: str, **named: object) -> tuple[int, str]:
+    """(status, ticket) of asking for a code."""
+    response = visitor.post("/console/login", {"number": number}, **named)
+    ticket = re.search(r'name="ticket" value="([^"]+)"', response.text)
+    return response.status_code, ticket[1] if ticket else ""
+
+
+def sent_codes(world: World) -> list[tuple[str, str]]:
+    carrier = ScriptedCarrier()
+    pump_all(world, carrier, 5.0)
+    return [(taken.to, re.search(r"\d{6}", taken.body)[0]) for taken in carrier.taken]
+
+
+def test_a_code_by_text_opens_a_session(small_world: World, organizer: int) -> None:
+    visitor = Visitor(small_world)
+    _, ticket = ask(visitor, "+1 (555) 880-0001")
+    [(to, code)] = sent_codes(small_world)
+    assert to == HERS
+    response = visitor.post("/console/login/code", {"ticket": ticket, "code": f"{code[:3]} {code[3:]}"})
+    assert (response.status_code, response.headers["Location"]) == (303, "/console/start")
+    cookie = response.headers["Set-Cookie"]
+    assert "HttpOnly" in cookie and "Secure" in cookie and "SameSite=Lax" in cookie
+    assert visitor.get("/").status_code == 200
+    with small_world.store.read() as session:
+        assert session.scalars(sa.select(Audit.act)).all() == ["logged in"]
+    again = visitor.post("/console/login/code", {"ticket": ticket, "code": code})
+    assert again.status_code in (303, 403, 400) and "chorus_console" not in again.headers.get("Set-Cookie", "")
+
+
+@pytest.mark.parametrize("number", [UNKNOWN, PLAIN])
+def test_nobody_learns_who_has_a_role(small_world: World, organizer: int, number: str) -> None:
+    known, unknown = Visitor(small_world), Visitor(small_world)
+    one = known.post("/console/login", {"number": HERS})
+    other = unknown.post("/console/login", {"number": number})
+    strip = lambda page: re.sub(r'value="\d+\.\w+"', "", page.text)  # noqa: E731 - the ticket differs for everybody
+    assert (one.status_code, strip(one)) == (other.status_code, strip(other))
+    assert [to for to, _ in sent_codes(small_world)] == [HERS]
+    ticket = re.search(r'name="ticket" value="([^"]+)"', other.text)[1]
+    assert unknown.post("/console/login/code", {"ticket": ticket, "code": "000000"}).status_code == 403
+
+
+def test_five_wrong_codes_end_it(small_world: World, organizer: int) -> None:
+    visitor = Visitor(small_world)
+    _, ticket = ask(visitor, HERS)
+    [(_, code)] = sent_codes(small_world)
+    wrong = f"{(int(code) + 1) % 1_000_000:06d}"
+    for _ in range(TRIES):
+        assert visitor.post("/console/login/code", {"ticket": ticket, "code": wrong}).status_code == 403
+    assert visitor.post("/console/login/code", {"ticket": ticket, "code": code}).status_code == 403
+
+
+def test_a_code_is_over_after_ten_minutes(small_world: World, organizer: int) -> None:
+    visitor = Visitor(small_world)
+    _, ticket = ask(visitor, HERS)
+    [(_, code)] = sent_codes(small_world)
+    small_world.clock.advance(timedelta(minutes=10))
+    assert visitor.post("/console/login/code", {"ticket": ticket, "code": code}).status_code == 403
+
+
+def test_codes_are_limited_by_number_and_by_asker(small_world: World, organizer: int) -> None:
+    visitor = Visitor(small_world)
+    assert [ask(visitor, HERS)[0] for _ in range(PER_NUMBER + 1)] == [200] * PER_NUMBER + [429]
+    assert [ask(visitor, f"+1555990{n:04d}")[0] for n in range(PER_ASKER)].count(429) == PER_NUMBER
+    small_world.clock.advance(timedelta(hours=1))
+    assert ask(visitor, HERS)[0] == 200
+    with small_world.store.read() as session:
+        assert session.scalar(sa.select(sa.func.count(LoginCode.id))) == PER_ASKER + 1
+
+
+def test_rubbish_is_answered_kindly(small_world: World, organizer: int) -> None:
+    visitor = Visitor(small_world)
+    for number in ("", "hello", "\x00", "१२३", "+1" + "5" * 60, "<script>"):
+        assert visitor.post("/console/login", {"number": number}).status_code == 400
+    for ticket in ("", "1", "1.x", "x.y", "999999999999999999.abc", "1.é"):
+        assert visitor.post("/console/login/code", {"ticket": ticket, "code": "123456"}).status_code == 403
+    for target in ("https://evil.example/", "//evil.example", "/healthz", "/console\\evil", "/console/../x"):
+        page = visitor.get("/console/login", query_string={"next": target})
+        assert 'name="next" value="/console/\\' not in page.text and "evil.example" not in page.text.split("<main")[1]
+
+
+def test_the_second_step_asks_for_the_apps_code_once_in_ten_minutes(
+    small_world: World, organizer: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(ACCESS, "console.end_session", Access(frozenset(), proof=True))
+    visitor = Visitor(small_world, organizer)
+    page = visitor.post("/console/account/sessions", {"which": "17"})
+    assert "Set up the app" in page.text
+    give_factor(small_world, organizer)
+    page = visitor.post("/console/account/sessions", {"which": "17"})
+    assert 'name="proof"' in page.text and 'name="which" value="17"' in page.text, "what she had filled in comes back"
+    assert visitor.post("/console/account/sessions", {"which": "17", "proof": "000000"}).status_code == 403
+    assert visitor.post("/console/account/sessions", {"which": "17", "proof": code_now(small_world)}).status_code == 303
+    small_world.clock.advance(timedelta(minutes=9))
+    assert visitor.post("/console/account/sessions", {"which": "17"}).status_code == 303
+    small_world.clock.advance(timedelta(minutes=2))
+    assert 'name="proof"' in visitor.post("/console/account/sessions", {"which": "17"}).text
+
+
+def test_an_app_set_up_in_the_console_counts_a_day_later(small_world: World, organizer: int) -> None:
+    visitor = Visitor(small_world, organizer)
+    page = visitor.text(f"/console/account/code/{organizer}")
+    secret = re.search(r'name="secret" value="(\w{32})"', page)[1]
+    assert secret != SECRET
+    fields = {"membership": organizer, "secret": secret}
+    assert visitor.post("/console/account/code", fields | {"code": "000000"}).status_code == 400
+    code = pyotp.TOTP(secret).at(int(small_world.clock.now().timestamp()))
+    assert visitor.post("/console/account/code", fields | {"code": code}).status_code == 303
+
+    def verdict() -> str:
+        with small_world.store.write() as session:
+            now = small_world.clock.now()
+            return check_factor(session, now, organizer, pyotp.TOTP(secret).at(int(now.timestamp())))
+
+    small_world.clock.advance(timedelta(minutes=5))
+    assert verdict() == "not_yet"
+    small_world.clock.advance(timedelta(days=1))
+    assert verdict() == "right"
+    assert verdict() == "wrong_code", "each code works once"
