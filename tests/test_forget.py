@@ -16,6 +16,7 @@ import sqlalchemy as sa
 from bot.delivery.gateway import Accepted, Refused
 from bot.delivery.leases import take_lines
 from bot.delivery.marks import Marked
+from bot.delivery.outbox import BETWEEN_PEOPLE_LASTS
 from bot.delivery.outcomes import Sent, write_outcomes
 from bot.delivery.plan import plan_broadcast
 from bot.delivery.receipts import apply_receipt
@@ -344,7 +345,7 @@ def test_a_word_for_her_is_not_shown_to_who_holds_the_phone_now(world: World, ki
     change(world, Phone, current_person_id=people[bina])
     number = put_letter(world, asha, "for Asha alone", kind=kind, unprompted=False)
     now = world.clock.now()
-    assert row(world, number).expires_at == now + timedelta(days=3)
+    assert row(world, number).expires_at == now + BETWEEN_PEOPLE_LASTS
     assert deliver(world) == []
     assert (row(world, number).state, row(world, number).reason, row(world, number).due_at) == (
         "held",
