@@ -95,6 +95,18 @@ def test_a_session_ends_by_itself(small_world: World, sangha: int, later: timede
     assert visitor.get("/").headers["Location"].startswith("/console/login")
 
 
+def test_a_forgotten_tab_that_asks_by_itself_does_not_keep_the_session_alive(small_world: World, sangha: int) -> None:
+    visitor = Visitor(small_world, small_world.member(sangha, "+15558800001", roles=["organizer"]))
+    for _ in range(4):
+        small_world.clock.advance(IDLE / 4)
+        last = visitor.get("/", headers={"HX-Request": "true"})
+    assert last.headers["HX-Redirect"].endswith("/console/login")
+    clicking = Visitor(small_world, small_world.member(sangha, "+15558800002", roles=["organizer"]))
+    for _ in range(6):
+        small_world.clock.advance(IDLE / 4)
+        assert clicking.get("/").status_code == 200
+
+
 def test_forms_of_another_session_or_another_site_do_nothing(small_world: World, sangha: int) -> None:
     member = small_world.member(sangha, "+15558800001", roles=["organizer"])
     hers, other = Visitor(small_world, member), Visitor(small_world, member)

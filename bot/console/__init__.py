@@ -102,7 +102,8 @@ def stand_at_the_door() -> ResponseReturnValue | None:
     if request.endpoint == "console.static":
         return None
     store, moment = deployment().store, now()
-    g.viewer = find_viewer(store, moment, request.cookies.get(COOKIE)) if access is not ANYBODY or request.cookies.get(COOKIE) else None
+    cookie, by_itself = request.cookies.get(COOKIE), request.method == "GET" and "HX-Request" in request.headers
+    g.viewer = find_viewer(store, moment, cookie, by_itself=by_itself) if cookie else None
     if g.viewer is None and access is not ANYBODY:
         return _to_login()
     if access.roles:

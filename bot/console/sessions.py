@@ -97,8 +97,11 @@ def open_session(store: Store, session: Session, now: datetime, person_id: int, 
     return token
 
 
-def find_viewer(store: Store, now: datetime, token: str | None) -> Viewer | None:
-    """The viewer whose cookie this is; None when it is nobody's, too old, or ended."""
+def find_viewer(store: Store, now: datetime, token: str | None, *, by_itself: bool = False) -> Viewer | None:
+    """The viewer whose cookie this is; None when it is nobody's, too old, or ended.
+
+    ``by_itself``: the page asks again by itself, which is no sign that anybody still looks at it.
+    """
     if not token or len(token) > 100 or not token.isascii():
         return None
     with store.read() as session:
@@ -115,7 +118,7 @@ def find_viewer(store: Store, now: datetime, token: str | None) -> Viewer | None
         )
         for rows in places.values()
     )  # fmt: skip
-    if row.seen_at <= now - SEEN_EVERY:
+    if row.seen_at <= now - SEEN_EVERY and not by_itself:
         with store.write() as session:
             session.connection().execute(sa.update(_s).where(_s.c.id == row.id).values(seen_at=now))
     return Viewer(row.id, row.person_id, row.language, row.proven_until, csrf_of(store, token), mine)
