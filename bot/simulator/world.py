@@ -102,6 +102,8 @@ class World:
         self.faults.clear()
         self.carrier.reset()
         self.ledger.reset()
+        # Whose time it was is forgotten, too: the next text asks again.
+        self.ledger.ahead, self.has_asked_clock = 0.0, False
         self.last_texts.clear()
         self.answered.clear()
         for line in list(self.lines.values()):
