@@ -9,9 +9,8 @@ import sqlalchemy as sa
 
 from bot.commands.ground import AddressType, LanguageType, NumberType, PaceType, Refused, Subject, ZoneType, count, current_deployment
 from bot.commands.lines import find_or_add_line
-from bot.commands.words import means_something
-from bot.languages import fold
 from bot.members import MemberRefused, add_member, give_role
+from bot.members.joining import WordRefused, read_word
 from models import Audit, Collective, CollectiveLine
 
 collective = Subject("collective", help="Groups that decide and act together.")
@@ -42,11 +41,12 @@ class WordType(click.ParamType):
     name = "word"
 
     def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
-        word = fold(value)  # as the bot will compare it
-        # Not isalnum: Devanagari words hold vowel signs.
-        if not re.fullmatch(r"[^\W_](?:[^\W_]|[\u0900-\u097f]){1,19}", word) or word.isdecimal():
+        try:
+            return read_word(value)
+        except WordRefused as refused:
+            if refused.reason == "means_something":
+                raise Refused(f"{value.upper()} means something to the bot already. Choose another word.") from None
             self.fail("the word is one word of 2 to 20 letters and digits, and not only digits", param, ctx)
-        return word
 
 
 @collective.act("create")
@@ -80,8 +80,6 @@ def create_collective(
         raise click.BadParameter("give a name of 1 to 80 characters", param_hint="NAME")
     if len(about) > 120:
         raise click.BadParameter("give at most 120 characters", param_hint="--about")
-    if means_something(word):
-        raise Refused(f"{word.upper()} means something to the bot already. Choose another word.")
     deployment = current_deployment()
     store = deployment.store
     with store.write() as session:

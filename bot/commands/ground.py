@@ -18,6 +18,7 @@ from sqlalchemy.exc import OperationalError, ProgrammingError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.orm import Session
 
+from bot.delivery.line_changes import read_pace
 from bot.deployment import Deployment
 from bot.languages import fold, match_language
 from bot.members import NumberRefused, parse_number
@@ -132,12 +133,9 @@ class PaceType(click.ParamType):
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
         try:
-            pace = float(value)
+            return read_pace(str(value))
         except ValueError:
-            self.fail(f"{value} is not a number", param, ctx)
-        if not 0 < pace < float("inf"):
             self.fail("the pace is a number above 0, in segments a second", param, ctx)
-        return pace
 
 
 class AddressType(click.ParamType):

@@ -10,6 +10,7 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from bot.commands.ground import AddressType, PaceType, Refused, Subject, current_deployment
+from bot.delivery.line_changes import change_line
 from models import Line, Store
 
 line = Subject("line", help="The numbers and senders that Chorus speaks through.")
@@ -57,17 +58,13 @@ def set_line(address: str, mps: float | None, two_way: bool | None, carrier_answ
     """Change what is known about a line."""
     changes: dict[str, Any] = {"mps": mps, "two_way": two_way, "carrier_answers_stop": carrier_answers_stop}
     changes = {name: value for name, value in changes.items() if value is not None}
-    if release:
-        changes |= {"held_until": None, "held_code": None}
-    if not changes:
+    if not changes and not release:
         raise click.UsageError("Say what to change: --mps, --two-way or --one-way, --carrier-answers-stop or its opposite, --release.")
     deployment = current_deployment()
     with deployment.store.write() as session:
-        # An update of these columns only: the pump writes the others at the same time.
-        changed = session.execute(sa.update(Line).where(Line.address == address).values(changes).returning(Line.id)).first()
-        if changed is None:
+        known = change_line(session, deployment.clock.now(), address, changes, release=release)
+        if known is None:
             raise Refused(f"No collective speaks through {address}. flask doctor shows the lines.")
-        known = session.get_one(Line, changed.id, populate_existing=True)
     ways = "two-way" if known.two_way else "one-way"
     stops = "the carrier answers STOP" if known.carrier_answers_stop else "Chorus answers STOP"
     click.echo(f"{address}: {known.mps:g} segments a second, {ways}, {stops}.")

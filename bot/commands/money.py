@@ -10,16 +10,14 @@ import sqlalchemy as sa
 
 from bot.commands.ground import Refused, Subject, count, current_deployment, find_collective
 from bot.delivery.bell import ring
-from bot.delivery.caps import format_money, let_go, parse_money, set_cap
+from bot.delivery.caps import MOST_FOR_A_MONTH, format_money, let_go, parse_money, set_cap
 from bot.delivery.money import broadcast_limit, month_of, read_money
-from bot.delivery.prices import BUILT_IN, CHANNELS, LISTED, MICROS, SMS, find_country
-from models import Audit, Price, Spending
+from bot.delivery.prices import BUILT_IN, CHANNELS, LISTED, MICROS, MOST_FOR_A_TEXT, SMS, find_country
+from bot.delivery.prices import set_price as set_price_of
+from models import Price, Spending
 
 money = Subject("money", help="What texts cost, what was spent, the monthly cap.")
 commands: tuple[click.Command, ...] = (money,)
-
-# More than anybody pays for a text, or for a month of them: a slip of the decimal point is refused.
-MOST_FOR_A_TEXT, MOST_FOR_A_MONTH = 10 * MICROS, 1_000_000 * MICROS
 
 
 class MoneyType(click.ParamType):
@@ -87,10 +85,8 @@ def set_price(act: str, channel: str, country: str, amount: int | None, micros: 
     if cost > MOST_FOR_A_TEXT:
         raise Refused(f"{format_money(cost)} for one text can not be meant.")
     deployment = current_deployment()
-    now = deployment.clock.now()
     with deployment.store.write() as session:
-        session.merge(Price(channel=channel, country=code, micros=cost, changed_at=now))
-        session.add(Audit(act="price set", subject=f"{channel} {code or 'elsewhere'} {cost / MICROS:.6f}", at=now))
+        set_price_of(session, deployment.clock.now(), channel, code, cost)
     click.echo(f"{channel} to {code or 'elsewhere'}: {cost / MICROS:.6f}.")
 
 

@@ -6,17 +6,15 @@ import click
 import sqlalchemy as sa
 
 from bot.commands.ground import Refused, Subject, count, current_deployment, is_terminal
-from bot.delivery.contents import Content, create_content, read_contents, request_approval
 from bot.delivery.gateway import AccountClient, AccountError
-from bot.delivery.ready_templates import READY, ReadyTemplate
-from bot.deployment import Deployment
-from models import Audit, Template
-from models.templates import TEMPLATE_STATES
+from bot.delivery.ready_templates import READY
+from bot.delivery.submitting import find_contents, keep_template, lacks_submission, submit_template
+from bot.delivery.submitting import sync_templates as sync
+from models import Template
 
 templates = Subject("templates", help="WhatsApp's approved templates.")
 commands: tuple[click.Command, ...] = (templates,)
 
-_LONGEST_REASON = 200
 _MEANS = {
     "draft": "not submitted. Run: flask templates submit",
     "submitted": "WhatsApp looks at it, which takes minutes to a day. Then: flask templates sync",
@@ -47,14 +45,14 @@ def list_templates() -> None:
 def sync_templates() -> None:
     """Read from Twilio what WhatsApp says to each template."""
     deployment = current_deployment()
-    found = _match(_ask(AccountClient(deployment.settings)))
-    for ready in READY:
-        content = found.get(ready.name)
+    try:
+        told = sync(deployment)
+    except AccountError as error:
+        raise _unread(error) from error
+    for ready, content in told:
         if content is None:
-            _keep(deployment, ready, None)
             click.echo(f"{ready.name}: not at Twilio. Run: flask templates submit")
         else:
-            _keep(deployment, ready, content)
             click.echo(f"{ready.name}: {content.state}, {_MEANS[content.state]}.{f' Reason: {content.reason}' if content.reason else ''}")
 
 
@@ -64,11 +62,14 @@ def submit_templates(yes: bool) -> None:
     """Make the templates that Twilio lacks, and have WhatsApp look at those that it has not seen. Safe to repeat."""
     deployment = current_deployment()
     client = AccountClient(deployment.settings)
-    found = _match(_ask(client))
-    missing = [ready for ready in READY if ready.name not in found or found[ready.name].state == "draft"]
+    try:
+        found = find_contents(client)
+    except AccountError as error:
+        raise _unread(error) from error
+    missing = [ready for ready in READY if lacks_submission(ready, found)]
     for ready in READY:
         if ready not in missing:
-            _keep(deployment, ready, found[ready.name])
+            keep_template(deployment, ready, found[ready.name])
             click.echo(f"{ready.name}: {found[ready.name].state}, {_MEANS[found[ready.name].state]}.")
     if not missing:
         click.echo("Nothing is to submit.")
@@ -80,54 +81,12 @@ def submit_templates(yes: bool) -> None:
             raise click.UsageError("Nobody can be asked here: give --yes.")
         click.confirm(f"Submit {count(len(missing), 'template')} to WhatsApp?", abort=True)
     for ready in missing:
-        click.echo(f"{ready.name}: {_submit(deployment, client, ready, found.get(ready.name))}")
+        try:
+            state = submit_template(deployment, client, ready, found.get(ready.name))
+        except AccountError as error:
+            raise Refused(f"{ready.name} is not submitted: {error}") from error
+        click.echo(f"{ready.name}: {state}, {_MEANS[state]}.")
 
 
-def _submit(deployment: Deployment, client: AccountClient, ready: ReadyTemplate, known: Content | None) -> str:
-    try:
-        content = known or create_content(client, ready)
-        # Kept before WhatsApp is asked: what was made at Twilio is not made again if that fails.
-        _keep(deployment, ready, content)
-        state = request_approval(client, content.sid, ready)
-    except AccountError as error:
-        raise Refused(f"{ready.name} is not submitted: {error}") from error
-    _keep(deployment, ready, Content(content.sid, content.name, content.locale, content.body, state))
-    with deployment.store.write() as session:
-        session.add(Audit(act="template submitted", subject=ready.name[:40], at=deployment.clock.now()))
-    return f"{state}, {_MEANS[state]}."
-
-
-def _ask(client: AccountClient) -> list[Content]:
-    try:
-        return read_contents(client)
-    except AccountError as error:
-        raise Refused(f"The templates could not be read: {error}") from error
-
-
-def _match(contents: list[Content]) -> dict[str, Content]:
-    """The content of each ready template, by name; of several the one that stands best."""
-    order = ("approved", "submitted", "paused", "rejected", "disabled", "draft")
-    best: dict[str, Content] = {}
-    ours = {ready.name: ready.locale for ready in READY}
-    for content in sorted(contents, key=lambda one: order.index(one.state)):
-        if ours.get(content.name) == content.locale:
-            best.setdefault(content.name, content)
-    return best
-
-
-def _keep(deployment: Deployment, ready: ReadyTemplate, content: Content | None) -> None:
-    """Write down how it stands. None: Twilio does not have it (any more)."""
-    now = deployment.clock.now()
-    with deployment.store.write() as session:
-        row = session.scalars(sa.select(Template).where(Template.kind == ready.kind, Template.language == ready.language)).one_or_none()
-        if row is None:
-            row = Template(kind=ready.kind, language=ready.language, name=ready.name, body=ready.body, changed_at=now)
-            session.add(row)
-        before = (row.content_sid, row.state, row.reason, row.body)
-        row.content_sid = content.sid if content is not None else None
-        row.state = content.state if content is not None else TEMPLATE_STATES[0]
-        row.reason = (content.reason[:_LONGEST_REASON] or None) if content is not None else None
-        row.body = content.body if content is not None and content.body else ready.body
-        row.variables = len(ready.samples)
-        if before != (row.content_sid, row.state, row.reason, row.body):
-            row.changed_at = now
+def _unread(error: AccountError) -> Refused:
+    return Refused(f"The templates could not be read: {error}")

@@ -22,6 +22,8 @@ from models.messages import HELD, QUEUED
 
 # Organizers hear of it when so much (percent) of the cap is spent.
 WARN_PERCENT = 80
+# More than anybody pays for a month of texts: a slip of the decimal point is refused.
+MOST_FOR_A_MONTH = 1_000_000 * MICROS
 # Let go in transactions of so many rows.
 CHUNK = 5_000
 # Prices that Twilio corrects downwards may free a little of a spent month. Rows are let go again when more than a twentieth of the cap is

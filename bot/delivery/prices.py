@@ -8,6 +8,7 @@ really pays stands in its own price list; ``flask money price set`` puts that he
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import datetime
 from functools import cache, lru_cache
 
 import phonenumbers
@@ -15,11 +16,13 @@ import sqlalchemy as sa
 from phonenumbers import COUNTRY_CODE_TO_REGION_CODE, PhoneNumber
 from sqlalchemy.orm import Session
 
-from models import Price
+from models import Audit, Price
 
 # When the list below was put together (year and month), in US dollars.
 LISTED = "2025-11"
 MICROS = 1_000_000
+# More than anybody pays for a text: a slip of the decimal point is refused.
+MOST_FOR_A_TEXT = 10 * MICROS
 
 # A text by SMS is paid by the segment. What is written inside WhatsApp's window costs Twilio's fee alone; a template costs Meta's, too.
 SMS, WHATSAPP, TEMPLATE = "sms", "whatsapp", "template"
@@ -78,6 +81,18 @@ def read_prices(session: Session) -> PriceTable:
     """The price table as it stands now."""
     rows = session.connection().execute(sa.select(Price.channel, Price.country, Price.micros))
     return PriceTable({(row.channel, row.country): row.micros for row in rows})
+
+
+def set_price(
+    session: Session, now: datetime, channel: str, country: str, micros: int, *, collective_id: int | None = None, by: int | None = None
+) -> None:
+    """What a segment (SMS) or a message (WhatsApp) costs to a country ("": everywhere else), in place of the built-in estimate.
+
+    Counts from the pump's next turn of duty on, within seconds. ``collective_id``, ``by``: whose act it was; None: the command line's.
+    """
+    session.merge(Price(channel=channel, country=country, micros=micros, changed_at=now))
+    subject = f"{channel} {country or 'elsewhere'} {micros / MICROS:.6f}"
+    session.add(Audit(collective_id=collective_id, membership_id=by, act="price set", subject=subject, at=now))
 
 
 @cache

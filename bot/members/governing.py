@@ -1,4 +1,4 @@
-"""Who may change the collective itself: an admin; where there is none, an organizer. And giving and taking roles."""
+"""Who may change the collective itself (an admin; where there is none, an organizer), and giving and taking roles."""
 
 from __future__ import annotations
 
@@ -32,6 +32,12 @@ def holders(session: Session, collective_id: int, role: str) -> list[int]:
 def may_govern(session: Session, collective_id: int, roles: Collection[str]) -> bool:
     """Whether somebody with these roles may change settings, money and roles."""
     return ADMIN in roles or (ORGANIZER in roles and not holders(session, collective_id, ADMIN))
+
+
+def may_run(session: Session, collective_id: int, roles: Collection[str]) -> bool:
+    """Whether somebody with these roles may change what the whole deployment shares: who governs its only collective."""
+    is_alone = session.scalar(sa.select(Collective.id).where(Collective.id != collective_id).limit(1)) is None
+    return is_alone and may_govern(session, collective_id, roles)
 
 
 def set_roles(session: Session, store: Store, now: datetime, member: Membership, wanted: Collection[str], *, by: int | None) -> None:
