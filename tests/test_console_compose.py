@@ -287,7 +287,7 @@ def test_a_change_gives_a_new_number(world: World) -> None:
 def test_only_its_author_changes_it_and_only_while_it_is_a_draft(small_world: World) -> None:
     sangha, asha = make(small_world)
     draft = made(small_world, asha)
-    bela = Visitor(small_world, small_world.member(sangha, BELA, roles=["organizer"]))
+    bela = Visitor(small_world, small_world.member(sangha, BELA, roles=["organizer"]), proven=True)
     form = {"draft": str(draft.id), "text_en": "Pay me."}
     assert bela.post(f"/broadcasts/{draft.number}/edit", form).status_code == 409
     assert bela.get(f"/broadcasts/{draft.number}/edit").status_code == 409

@@ -11,6 +11,7 @@ import pytest
 import sqlalchemy as sa
 from werkzeug.test import TestResponse
 
+from bot.delivery.broadcasts import draft_broadcast
 from bot.members.numbers import change_number
 from bot.members.search import hashes_of_name, hashes_of_search, index_new_names
 from bot.schedule.timers import claim_due
@@ -204,6 +205,7 @@ def test_groups_language_and_zone(world: World, sangha: int, asha: Visitor, maya
         session.add_all([Group(collective_id=sangha, name="drivers"), Group(collective_id=elsewhere, name="theirs")])
         session.flush()
         drivers, theirs = session.scalars(sa.select(Group.id).order_by(Group.name)).all()
+        session.add(GroupMember(group_id=drivers, membership_id=1))
     asha.post(f"/members/{maya}/groups", {"group": [str(drivers), str(theirs)], "new_group": "Cooks"})
     assert re.findall(r"(drivers|cooks|theirs)", asha.text("/members?group=" + str(drivers)))
     with world.store.read() as session:
@@ -213,9 +215,57 @@ def test_groups_language_and_zone(world: World, sangha: int, asha: Visitor, maya
     asha.post(f"/members/{maya}/about", {"language": "es", "timezone": "america/mexico_city"})
     asha.post(f"/members/{maya}/about", {"language": "xx", "timezone": "Nowhere/Else"})
     with world.store.read() as session:
-        assert session.scalar(sa.select(sa.func.count()).select_from(GroupMember)) == 0
+        assert session.scalars(sa.select(GroupMember.membership_id)).all() == [1]
         person = session.scalars(sa.select(Person).join(Membership).where(Membership.id == maya)).one()
         assert (person.language, person.timezone) == ("es", "America/Mexico_City")
+
+
+@pytest.fixture
+def drivers(world: World, sangha: int, asha: Visitor, maya: int) -> int:
+    asha.post(f"/members/{maya}/groups", {"new_group": "Drivers"})
+    with world.store.read() as session:
+        return session.scalars(sa.select(Group.id)).one()
+
+
+def test_a_group_gets_another_name(world: World, sangha: int, asha: Visitor, maya: int, drivers: int) -> None:
+    asha.post(f"/members/{maya}/groups", {"group": str(drivers), "new_group": "cooks"})
+    answer = asha.post(f"/members/groups/{drivers}/name", {"group_name": "  Night   Drivers "})
+    page = asha.text(answer.headers["Location"])
+    assert "The group has another name." in page and "The group night drivers" in page
+    for name, says in (("Cooks", "has this name already"), ("", "Give the group a name"), ("x" * 41, "Give the group a name")):
+        assert says in asha.text(asha.post(f"/members/groups/{drivers}/name", {"group_name": name}).headers["Location"])
+    assert "night drivers" in asha.text(f"/members/{maya}")
+    assert asha.post("/members/groups/999/name", {"group_name": "x"}).status_code == 404
+    assert acts(world) == ["member's groups changed", "member's groups changed", "group renamed"]
+
+
+def test_a_group_is_dissolved_and_its_people_stay(world: World, sangha: int, asha: Visitor, maya: int, drivers: int) -> None:
+    with world.store.write() as session:
+        now = world.clock.now()
+        draft = draft_broadcast(session, now, sangha, "notice", {"en": "Fill up."}, group_id=drivers)
+    waits = asha.post(f"/members/groups/{drivers}/end")
+    assert "has not left yet" in asha.text(waits.headers["Location"]) and "drivers" in asha.text("/members")
+    with world.store.write() as session:
+        session.get_one(Broadcast, draft.id).state = "done"
+    page = asha.text(asha.post(f"/members/groups/{drivers}/end").headers["Location"])
+    assert "The group is dissolved" in page and ">drivers<" not in page and ">drivers<" not in asha.text("/compose")
+    assert "to the group drivers" in asha.text(f"/broadcasts/{draft.number}"), "what went to it still says so"
+    assert asha.text(f"/members/{maya}") and asha.post(f"/members/groups/{drivers}/end").status_code == 404
+    # The name is free: whoever uses it again begins anew.
+    asha.post(f"/members/{maya}/groups", {"new_group": "drivers"})
+    assert ">drivers<" in asha.text("/members")
+
+
+def test_a_group_of_care_or_of_others_is_not_an_organizers(world: World, sangha: int, asha: Visitor, drivers: int) -> None:
+    others = world.collective("OTHERS", lines=("+15550007777",))
+    bela = Visitor(world, world.member(others, "+15558800055", roles=["organizer"]), word="others")
+    for act in ("name", "end"):
+        assert bela.post(f"/members/groups/{drivers}/{act}", {"group_name": "x"}).status_code == 404
+    with world.store.write() as session:
+        draft_broadcast(session, world.clock.now(), sangha, "check_in", {}, group_id=drivers)
+    for act in ("name", "end"):
+        assert asha.post(f"/members/groups/{drivers}/{act}", {"group_name": "x"}).status_code == 404
+    assert "drivers" not in asha.text("/compose") and "drivers" not in asha.text("/members"), "who is asked how she is, supporters know"
 
 
 def test_muted_and_heard_again(world: World, asha: Visitor, maya: int) -> None:

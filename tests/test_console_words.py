@@ -13,6 +13,7 @@ from babel.messages.pofile import read_po
 
 from bot.console import words
 from bot.delivery.trouble_words import every_explanation
+from flows import FLOWS
 
 CONSOLE = Path(words.__file__).parent
 VENDOR = CONSOLE / "static" / "vendor"
@@ -36,7 +37,9 @@ def texts() -> dict[str, str | None]:
                 if literals:
                     found[literals[0]] = literals[1] if _CALLS[node.func.id] == 2 and len(literals) > 1 else None
     # What went wrong with a text is explained in the room below, and said here in the page's language.
-    return found | dict.fromkeys(every_explanation())
+    found |= dict.fromkeys(every_explanation())
+    # What each conversation is about stands beside it, and heads its page.
+    return found | dict.fromkeys(entry.about for entry in FLOWS.values())
 
 
 def holes(text: str) -> set[str]:

@@ -73,9 +73,10 @@ ACCESS: dict[str, Access] = {
     "console.edit_draft": _only(BROADCASTER, ORGANIZER),
     "console.correct_broadcast": _only(ORGANIZER),
     "console.ask_for_yes": _only(BROADCASTER, ORGANIZER),
-    # The author's own yes takes a code of her app. The yes of another organizer is itself the second factor: it comes from another phone.
+    # Every yes in the console takes a code of an app, the second organizer's as well: a browser that somebody left open sends nothing.
+    # Whoever has no app says yes from her phone (OK 47): docs/decisions/0010.
     "console.approve_own_draft": _only(ORGANIZER, proof=True),
-    "console.approve_or_release": _only(ORGANIZER),
+    "console.approve_or_release": _only(ORGANIZER, proof=True),
     "console.hold_broadcast": _only(ORGANIZER, STEWARD),
     "console.stop_for_good": _only(ORGANIZER),
     "console.send_again": _only(ORGANIZER, proof=True),
@@ -94,6 +95,8 @@ ACCESS: dict[str, Access] = {
     "console.members": _only(ORGANIZER, ADMIN),
     "console.find_members": _only(ORGANIZER, ADMIN),
     "console.save_group": _only(ORGANIZER, ADMIN),
+    "console.rename_group": _only(ORGANIZER, ADMIN),
+    "console.dissolve_group": _only(ORGANIZER, ADMIN),
     "console.member": _only(ORGANIZER, ADMIN),
     "console.set_member": _only(ORGANIZER, ADMIN),
     "console.set_member_groups": _only(ORGANIZER, ADMIN),
@@ -112,7 +115,11 @@ ACCESS: dict[str, Access] = {
     "console.poster": EVERY_ROLE,
     "console.settings": _only(ORGANIZER, ADMIN),
     "console.set_words": _only(ORGANIZER, ADMIN),
+    "console.set_join_word": _only(ORGANIZER, ADMIN, proof=True),
     "console.set_hours": _only(ORGANIZER, ADMIN, proof=True),
+    "console.set_line": _only(ORGANIZER, ADMIN, proof=True),
+    "console.set_text_price": _only(ORGANIZER, ADMIN, proof=True),
+    "console.bring_templates": _only(ORGANIZER, ADMIN, proof=True),
     "console.set_monthly_cap": _only(ORGANIZER, ADMIN, proof=True),
     "console.flows": EVERY_ROLE,
     "console.flow": EVERY_ROLE,

@@ -9,6 +9,7 @@ from datetime import datetime, timedelta
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
+from bot.console.access import SUPPORTER
 from bot.console.memory import memory
 from bot.console.meters import Meter
 from bot.console.views import deployment, local, now, place, say
@@ -18,6 +19,7 @@ from bot.delivery.costs import estimate_cost
 from bot.delivery.previews import Preview, preview_broadcast
 from bot.delivery.reach import Reach, read_reach
 from bot.delivery.trouble_words import find_words
+from bot.members.search import care_groups
 from models import Broadcast, Group, GroupMember, Membership
 
 # A look at many members takes the database up to a second: it is believed for a moment, and a page does not wait for it.
@@ -111,17 +113,23 @@ def is_large(session: Session) -> bool:
     return (session.scalar(members) or 0) > LARGE
 
 
+def hidden_groups(session: Session) -> frozenset[int]:
+    """The groups that the viewer may not know of: those that were only ever asked how they are. Who is in care, supporters know."""
+    return frozenset() if SUPPORTER in place().roles else care_groups(session, place().collective_id)
+
+
 def read_groups(session: Session) -> Groups:
-    """The collective's groups."""
+    """The groups that a text may go to: those with somebody in them."""
     query = (
         sa.select(Group.id, Group.name, sa.func.count(Membership.id))
-        .outerjoin(GroupMember, GroupMember.group_id == Group.id)
-        .outerjoin(Membership, sa.and_(Membership.id == GroupMember.membership_id, Membership.state == "active"))
+        .join(GroupMember, GroupMember.group_id == Group.id)
+        .join(Membership, sa.and_(Membership.id == GroupMember.membership_id, Membership.state == "active"))
         .where(Group.collective_id == place().collective_id)
         .group_by(Group.id, Group.name)
         .order_by(Group.name)
     )
-    return {number: (name, members) for number, name, members in session.execute(query)}
+    hidden = hidden_groups(session)
+    return {number: (name, members) for number, name, members in session.execute(query) if number not in hidden}
 
 
 def say_when(moment: datetime) -> str:

@@ -8,6 +8,7 @@ from flask.typing import ResponseReturnValue
 
 from bot.console.blueprint import page
 from bot.console.forms import read_number
+from bot.console.traces import say_about, say_act
 from bot.console.views import deployment, place, show
 from models import Audit, Membership, Person
 
@@ -30,4 +31,5 @@ def audit() -> ResponseReturnValue:
         query = query.where(Audit.id < before)
     with deployment().store.read() as session:
         rows = session.execute(query).all()
-    return show("audit.html", rows=rows[:PAGE], older=rows[PAGE - 1].id if len(rows) > PAGE else None)
+    older = rows[PAGE - 1].id if len(rows) > PAGE else None
+    return show("audit.html", rows=rows[:PAGE], older=older, say_act=say_act, say_about=say_about)

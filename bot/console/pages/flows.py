@@ -15,7 +15,7 @@ from flask import request
 from flask.typing import ResponseReturnValue
 
 from bot.console.blueprint import page
-from bot.console.views import now, refuse, say, show
+from bot.console.views import language, now, refuse, say, show
 from bot.conversation.engine import Heard, Session, advance, every_conversation
 from bot.conversation.steps import Do, FlowEntry, Hearing
 from bot.languages import LANGUAGE_NAMES, LANGUAGES, clean_text, words
@@ -24,6 +24,8 @@ from bot.languages.segments import count_segments
 
 # A reader sees the shape of a talk in a few of its ways; some flows have dozens.
 MOST_SHOWN, MOST_TURNS, LONGEST = 8, 30, 400
+# How a way through a flow shows that she let a question's time run out.
+SILENCE = "…"
 
 
 @dataclass(frozen=True)
@@ -64,22 +66,23 @@ def flow(name: str) -> ResponseReturnValue:
     entry = FLOWS.get(name)
     if entry is None:
         return refuse(say("There is no such conversation."), say("Choose one from the list."), 404)
-    language = request.values.get("tongue", "en")
-    language = language if language in LANGUAGES else "en"
+    tongue = request.values.get("tongue", "")
+    tongue = tongue if tongue in LANGUAGES else language()
     said = [clean_text(text[:LONGEST]) for text in request.form.getlist("said")[:MOST_TURNS]]
     if request.form.get("again"):
         said = []
     elif "text" in request.form and len(said) < MOST_TURNS:
         said.append(clean_text(request.form["text"][:LONGEST]))
-    lines, waits = talk_through(entry, language, said)
+    lines, waits = talk_through(entry, tongue, said)
+    ways = ways_of(name, tongue)
     return show(
         "flow.html",
         name=name,
         entry=entry,
-        tongue=language,
+        tongue=tongue,
         codes=LANGUAGE_NAMES,
-        ways=ways_of(name, language)[:MOST_SHOWN],
-        number=len(ways_of(name, language)),
+        ways=[(name_way(way), way) for way in ways[:MOST_SHOWN]],
+        number=len(ways),
         table=table_of(name),
         missing=missing_of(name),
         lines=lines,
@@ -94,6 +97,11 @@ def ways_of(name: str, language: str) -> list[list[tuple[str, str]]]:
     from flows import FLOWS
 
     return list(every_conversation(FLOWS[name].function, FLOWS[name].example, language, now()))
+
+
+def name_way(way: list[tuple[str, str]]) -> str:
+    """What tells a way from the others: what the member answers on it. Empty where she only listens."""
+    return " · ".join(say("no answer") if text == SILENCE else text for who, text in way if who == "member")
 
 
 @cache
@@ -134,7 +142,7 @@ def talk_through(entry: FlowEntry, language: str, said: list[str]) -> tuple[list
         if text is not None:
             if waiting is None:
                 break
-            lines.append(("member", text or "…"))
+            lines.append(("member", text or SILENCE))
         outcome = advance(entry.function, session, _give_an_example, Hearing(language, now()), heard)
         if outcome.hint is not None:
             lines.append(("bot", words(language, outcome.hint.hint, **outcome.hint.fill)))

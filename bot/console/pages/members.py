@@ -11,9 +11,10 @@ from flask import redirect, request, url_for
 from flask.typing import ResponseReturnValue
 from sqlalchemy.orm import Session
 
-from bot.console.access import ROLES, SUPPORTER
+from bot.console.access import ROLES
 from bot.console.blueprint import page
 from bot.console.forms import read_number, read_text
+from bot.console.looks import hidden_groups
 from bot.console.views import deployment, now, place, show
 from bot.languages import LANGUAGES
 from bot.languages.catalog import LANGUAGE_NAMES
@@ -22,7 +23,6 @@ from bot.members.search import (
     MOST_WORDS,
     STATES,
     Wanted,
-    care_groups,
     count_up_to,
     hashes_of_search,
     list_page,
@@ -65,7 +65,8 @@ def members() -> ResponseReturnValue:
     return show(
         "members.html", members=listed, older=rows[PAGE - 1].id if len(rows) > PAGE else None, wanted=wanted, chosen=chosen, number=number,
         most=MOST_COUNTED, member_languages=LANGUAGE_NAMES, role_keys=ROLES, answers=ANSWERS, states=STATES,
-        saved=read_number(request, "saved", -1), trouble=request.args.get("trouble"), longest_group=LONGEST_GROUP, **choices,
+        saved=read_number(request, "saved", -1), trouble=request.args.get("trouble"), done=request.args.get("done"),
+        longest_group=LONGEST_GROUP, **choices,
     )  # fmt: skip
 
 
@@ -168,10 +169,11 @@ def read_states(row: Any, stopped: bool) -> tuple[str, ...]:
 
 
 def shown_groups(session: Session) -> dict[int, str]:
-    """The groups of the collective by name, as far as the viewer may know who is in them: those of care, supporters alone."""
-    groups = session.execute(sa.select(Group.id, Group.name).where(Group.collective_id == place().collective_id).order_by(Group.name))
-    hidden = frozenset() if SUPPORTER in place().roles else care_groups(session, place().collective_id)
-    return {row.id: row.name for row in groups if row.id not in hidden}
+    """The groups that somebody is in, by name, as far as the viewer may know who: of those of care, supporters alone."""
+    inhabited = sa.exists().where(GroupMember.group_id == Group.id)
+    query = sa.select(Group.id, Group.name).where(Group.collective_id == place().collective_id, inhabited).order_by(Group.name)
+    hidden = hidden_groups(session)
+    return {row.id: row.name for row in session.execute(query) if row.id not in hidden}
 
 
 def _choices(session: Session, collective: Collective) -> dict[str, Any]:

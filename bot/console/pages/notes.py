@@ -15,9 +15,10 @@ from bot.console.acting import act_as_viewer
 from bot.console.aliases import alias_of
 from bot.console.blueprint import page
 from bot.console.forms import read_number, read_text
+from bot.console.pages.members import trace
 from bot.console.views import deployment, now, place, refuse, say, show
 from bot.conversation.actions import reply_to_note
-from models import Audit, Membership, Note, NoteAnswer, Person
+from models import Membership, Note, NoteAnswer, Person
 
 PAGE = 30
 LONGEST_ANSWER = 600
@@ -153,7 +154,7 @@ def answer_thread(thread: int) -> ResponseReturnValue:
             return _back(thread, "unreachable")
         for note in found:
             note.state = "answered" if note.state == OPEN else note.state
-        _trace(turn.session, "note answered", last)
+        turn.session.add(trace("note answered", f"note {last.number}"))
     return _back(thread)
 
 
@@ -165,7 +166,7 @@ def close_thread(thread: int) -> ResponseReturnValue:
         for note in found:
             note.state = "closed" if note.state == OPEN else note.state
         if found:
-            _trace(session, "note closed", found[-1])
+            session.add(trace("note closed", f"note {found[-1].number}"))
     return redirect(url_for("console.notes"), 303)
 
 
@@ -179,7 +180,7 @@ def mute_thread(thread: int) -> ResponseReturnValue:
         member.muted_at = member.muted_at or now()
         for note in _notes_of(session, thread, lock=True):
             note.state = "closed" if note.state == OPEN else note.state
-        session.add(_audit("member muted", ""))
+        session.add(trace("member muted", ""))
     return redirect(url_for("console.notes"), 303)
 
 
@@ -195,14 +196,6 @@ def _is_claimed(note: Note) -> bool:
 def _names(session: Session, members: set[Any]) -> dict[Any, str]:
     rows = session.execute(sa.select(Membership.id, Person.name).join(Person).where(Membership.id.in_(members))) if members else ()
     return {row.id: row.name or say("no name") for row in rows}
-
-
-def _audit(act: str, subject: str) -> Audit:
-    return Audit(collective_id=place().collective_id, membership_id=place().membership_id, act=act, subject=subject, at=now())
-
-
-def _trace(session: Session, act: str, note: Note) -> None:
-    session.add(_audit(act, f"note {note.number}"))
 
 
 def _back(thread: int, trouble: str | None = None) -> ResponseReturnValue:

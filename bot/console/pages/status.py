@@ -10,7 +10,8 @@ from flask.typing import ResponseReturnValue
 from sqlalchemy.orm import Session
 
 from bot.console.blueprint import page
-from bot.console.views import deployment, show
+from bot.console.views import count, deployment, say, show
+from bot.console.words import mark
 from bot.health.checks import DATABASE_ERRORS, check_database, count_workers, redis_answers
 from models import Broadcast, Collective, CollectiveLine, Inbound, Line, Membership, Outbound
 from models.broadcasts import SENDING
@@ -26,6 +27,16 @@ class Door:
     addresses: tuple[str, ...]
 
 
+@dataclass(frozen=True)
+class Part:
+    """One part of Chorus: whether it runs, in the page's language; ``detail``: what the doctor says of it, in English."""
+
+    name: str
+    ok: bool
+    says: str
+    detail: str = ""
+
+
 @page("/")
 def status() -> ResponseReturnValue:
     """What runs, counts without content, and how to begin. Whoever is logged in goes on to her collective."""
@@ -33,10 +44,12 @@ def status() -> ResponseReturnValue:
         return redirect(url_for("console.start"))
     this = deployment()
     workers = count_workers(this)
+    database, redis = check_database(this), redis_answers(this)
+    says = say("answers") if database.ok else say("is not ready")
     parts = [
-        ("Database", (database := check_database(this)).ok, database.says),
-        ("Redis", redis := redis_answers(this), "answers" if redis else "does not answer: replies go on, broadcasts wait"),
-        ("Worker", bool(workers), _say_workers(workers)),
+        Part(mark("Database"), database.ok, says, "" if database.ok else database.says),
+        Part(mark("Redis"), redis, say("answers") if redis else say("does not answer: replies go on, texts to many wait")),
+        Part(mark("Worker"), bool(workers), _say_workers(workers)),
     ]
     counts: list[tuple[str, int]] = []
     doors: list[Door] = []
@@ -46,21 +59,21 @@ def status() -> ResponseReturnValue:
                 counts = _count(session)
                 doors = _doors(session) if this.settings.has_simulator else []
         except DATABASE_ERRORS:
-            parts[0] = ("Database", False, "does not answer")
+            parts[0] = Part(mark("Database"), False, say("does not answer"))
     return show(
         "status.html",
         parts=parts,
         counts=counts,
         doors=doors,
         phones=this.settings.twilio_api_url + "/" if this.settings.has_simulator else None,
-        all_well=all(ok for _, ok, _ in parts),
+        all_well=all(part.ok for part in parts),
     )
 
 
 def _say_workers(workers: int | None) -> str:
     if workers is None:
-        return "not known while Redis does not answer"
-    return f"{workers} running" if workers else "none is running: broadcasts wait"
+        return say("not known while Redis does not answer")
+    return count("1 runs", "{n} run", workers) if workers else say("none runs: texts to many wait")
 
 
 def _count(session: Session) -> list[tuple[str, int]]:
@@ -68,13 +81,13 @@ def _count(session: Session) -> list[tuple[str, int]]:
         return session.scalar(statement) or 0
 
     return [
-        ("collectives", number(sa.select(sa.func.count(Collective.id)))),
-        ("members", number(sa.select(sa.func.count(Membership.id)).where(Membership.state == "active"))),
-        ("messages in", number(sa.select(sa.func.count(Inbound.id)))),
-        ("messages out", number(sa.select(sa.func.count(Outbound.id)))),
-        ("delivered", number(sa.select(sa.func.count(Outbound.id)).where(Outbound.state == DELIVERED))),
-        ("waiting to leave", number(sa.select(sa.func.count(Outbound.id)).where(Outbound.state == QUEUED))),
-        ("broadcasts leaving", number(sa.select(sa.func.count(Broadcast.id)).where(Broadcast.state == SENDING))),
+        (mark("collectives"), number(sa.select(sa.func.count(Collective.id)))),
+        (mark("members"), number(sa.select(sa.func.count(Membership.id)).where(Membership.state == "active"))),
+        (mark("messages in"), number(sa.select(sa.func.count(Inbound.id)))),
+        (mark("messages out"), number(sa.select(sa.func.count(Outbound.id)))),
+        (mark("delivered"), number(sa.select(sa.func.count(Outbound.id)).where(Outbound.state == DELIVERED))),
+        (mark("waiting to leave"), number(sa.select(sa.func.count(Outbound.id)).where(Outbound.state == QUEUED))),
+        (mark("texts to many, leaving"), number(sa.select(sa.func.count(Broadcast.id)).where(Broadcast.state == SENDING))),
     ]
 
 
