@@ -4,7 +4,7 @@ from .base import Base, Moment
 from .broadcasts import Alert, Ballot, Broadcast, BroadcastText, Poll, Rsvp
 from .clock import Clock
 from .collectives import Collective, CollectiveLine, Consent, Group, GroupMember, Line, Membership, Role, SealedKey, SecondFactor
-from .conversations import Audit, CheckIn, ClockJump, Conversation, PeerRequest, Timer
+from .conversations import Audit, CareWeek, CheckIn, ClockJump, Conversation, PeerRequest, Timer
 from .messages import Inbound, Note, Outbound
 from .money import Price, Spending
 from .phones import Person, Phone, PhoneLine
@@ -20,6 +20,7 @@ __all__ = [
     "Base",
     "Broadcast",
     "BroadcastText",
+    "CareWeek",
     "CheckIn",
     "Clock",
     "ClockJump",

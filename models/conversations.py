@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import date, datetime
 from typing import Any
 
-from sqlalchemy import ForeignKey, Index, SmallInteger, String, text
+from sqlalchemy import Date, ForeignKey, Index, SmallInteger, String, text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from .base import Base, BigId, Moment
@@ -66,6 +66,17 @@ class CheckIn(Base):
     collective_id: Mapped[int] = mapped_column(ForeignKey("collectives.id", ondelete="CASCADE"), index=True)
     mood: Mapped[int] = mapped_column(SealedJSON("check_ins.mood"))
     at: Mapped[datetime] = mapped_column(Moment)
+
+
+class CareWeek(Base):
+    """How a collective was in one week, as it was shown first: what is erased later must not be read off from a difference."""
+
+    __tablename__ = "care_weeks"
+
+    collective_id: Mapped[int] = mapped_column(ForeignKey("collectives.id", ondelete="CASCADE"), primary_key=True)
+    begins: Mapped[date] = mapped_column(Date, primary_key=True)  # its Monday, on the collective's clocks
+    # {"people": …, "mean": …, "hard": …}; None: fewer than five people, so nothing is shown.
+    shown: Mapped[dict[str, Any] | None] = mapped_column(SealedJSON("care_weeks.shown"))
 
 
 class PeerRequest(Base):

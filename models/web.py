@@ -45,6 +45,8 @@ class WebSession(Base):
     expires_at: Mapped[datetime] = mapped_column(Moment)
     # Until when a one-time code of the app, given a moment ago, still counts for acts that send, export or change roles.
     proven_until: Mapped[datetime | None] = mapped_column(Moment)
+    # The membership whose app gave it: in another collective of hers it counts for nothing.
+    proven_for: Mapped[int | None] = mapped_column(BigId)
     ended_at: Mapped[datetime | None] = mapped_column(Moment)
 
 
@@ -56,6 +58,8 @@ class NumberChange(Base):
     id: Mapped[int] = mapped_column(BigId, primary_key=True)
     person_id: Mapped[int] = mapped_column(ForeignKey("people.id", ondelete="CASCADE"), index=True)
     number: Mapped[str | None] = mapped_column(SealedText("number_changes.number"))
+    # The collective in which it was booked: there it is told, shown and cancelled, and nowhere else.
+    collective_id: Mapped[int | None] = mapped_column(BigId)
     asked_by: Mapped[int] = mapped_column(BigId)  # membership
     asked_at: Mapped[datetime] = mapped_column(Moment)
     due_at: Mapped[datetime] = mapped_column(Moment)
