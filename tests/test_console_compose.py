@@ -327,6 +327,42 @@ def test_a_correction_is_drafted_once(world: World) -> None:
         assert session.scalars(sa.select(Audit.act)).all() == [f"change of {number} drafted"]
 
 
+def test_a_form_sent_twice_with_other_words_tells_so(world: World) -> None:
+    """The back button: what she sees then is not what was kept, and neither is lost."""
+    _, asha = make(world)
+    asha.post("/compose", FORM)
+    again = asha.post("/compose", FORM | {"text_en": "We meet at SEVEN."})
+    assert again.status_code == 400 and "with other words: they are text 1" in plain(again.text) and "We meet at SEVEN." in again.text
+    assert len(drafts(world)) == 1
+    key = re.search(r'name="key" value="([^"]+)"', again.text)
+    assert key is not None and key[1] != FORM["key"]
+    asha.post("/compose", FORM | {"text_en": "We meet at SEVEN.", "key": key[1]})
+    assert [texts_of(world, draft.id)["en"] for draft in drafts(world)] == ["We meet at six.", "We meet at SEVEN."]
+
+
+def test_a_correction_moves_the_action_once_it_is_approved(world: World) -> None:
+    sangha, asha = make(world)
+    bela = Visitor(world, world.member(sangha, BELA, roles=["organizer"]), proven=True)
+    day = f"{world.clock.now() + timedelta(days=2):%Y-%m-%d}"
+    alert = {"kind": "alert", "text_en": "Rally at 5.", "key": "a", "starts_day": day, "starts_hour": "17:00"}
+    number = int(asha.post("/compose", alert).headers["Location"].rsplit("/", 1)[1])
+    bela.post(f"/broadcasts/{number}/yes")
+    form = asha.text(f"/broadcasts/{number}/correct")
+    assert f'value="{day}"' in form and 'value="17:00"' in form, "the hour stands there as it is"
+    fields = {"text_en": "Rally at 6.", "key": "c", "starts_day": day, "starts_hour": "18:00"}
+    corrected = int(asha.post(f"/broadcasts/{number}/correct", fields).headers["Location"].rsplit("/", 1)[1])
+    assert "18:00" in bela.text(f"/broadcasts/{corrected}") and "17:00" in bela.text(f"/actions/{number}")
+    bela.post(f"/broadcasts/{corrected}/yes")
+    for page in (f"/actions/{number}", f"/broadcasts/{corrected}", "/actions"):
+        assert f"{day} 18:00" in bela.text(page), page
+
+
+def test_what_is_larger_than_a_form_may_be_says_what_to_do(small_world: World) -> None:
+    _, asha = make(small_world)
+    answer = asha.post("/compose", FORM | {"text_en": "अ" * 200_000})
+    assert answer.status_code == 413 and "Shorten it" in answer.text and "list of members" not in answer.text
+
+
 def test_what_can_not_be_corrected_says_why(small_world: World) -> None:
     _, asha = make(small_world)
     draft = made(small_world, asha)

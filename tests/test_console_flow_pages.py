@@ -72,6 +72,10 @@ def test_a_new_vote_becomes_one_draft(world: World, sangha: int, members: list[i
     assert first.headers["Location"] == second.headers["Location"]
     with world.store.read() as session:
         assert session.scalar(sa.select(sa.func.count(Poll.id))) == session.scalar(sa.select(sa.func.count(Broadcast.id))) == 1
+    other = asha.post("/polls/new", fields | {"text_en": "When?\nPark\nSchool"})
+    assert other.status_code == 400 and "with other words" in other.text and "When?" in other.text
+    with world.store.read() as session:
+        assert session.scalar(sa.select(sa.func.count(Broadcast.id))) == 1
 
 
 @pytest.mark.parametrize(

@@ -46,6 +46,7 @@ WHY_NOT = {
     "no_hold": mark("There is nothing left to hold: it is over."),
     "nothing_again": mark("There is nothing to send again: what was not certain is looked up, or went again already."),
     "asked": mark("The others were asked already."),
+    "moved": mark("Something changed since you looked: see below how it stands now, and decide again."),
 }
 
 
@@ -160,6 +161,11 @@ def no_such_text() -> ResponseReturnValue:
     return refuse(say("There is no text with this number."), what_to_do, 404)
 
 
+def standing_of(found: Broadcast) -> str:
+    """What somebody who decides has seen: its state, and who holds it. A yes carries it, and counts only while it is true."""
+    return f"{found.state}:{found.holder_id or ''}"
+
+
 def why_gone(found: Broadcast) -> str:
     """Why a yes comes too late (a key of WHY_NOT)."""
     if found.state == STOPPED:
@@ -185,11 +191,12 @@ def _everything(session: Session, found: Broadcast, *, waits: bool) -> dict[str,
         "hand": read_hand(session, found, texts),
         "people": _people(session, found),
         "group": session.scalar(sa.select(Group.name).where(Group.id == found.group_id)) if found.group_id is not None else None,
-        "starts_at": alert.starts_at if alert is not None else None,
+        "starts_at": found.starts_at or (alert.starts_at if alert is not None else None),
         "corrects": corrected.number if corrected is not None else None,
         "corrected_by": correction.number if correction is not None else None,
         "progress": None if is_draft else read_progress(session, found),
         "why_not": WHY_NOT,
+        "standing": standing_of(found),
         "demo": settings.twilio_api_url + "/" if settings.has_simulator else None,
         "fragment": False,
     }

@@ -11,13 +11,13 @@ from sqlalchemy.orm import Session
 
 from bot.console.acting import act_as_viewer
 from bot.console.blueprint import page
-from bot.console.drafts import find_made, keep_draft, order_languages
+from bot.console.drafts import find_made, keep_draft, order_languages, say_made_before
 from bot.console.forms import new_key, read_number
 from bot.console.looks import Groups, find_reach, is_large, look_at, read_groups
 from bot.console.meters import measure
 from bot.console.views import deployment, now, place, refuse, say, show
 from bot.console.words import mark
-from bot.console.written import KINDS, Written, read_written, write_down
+from bot.console.written import KINDS, Written, read_written, write_correction, write_down
 from bot.conversation.actions.drafting import audit, find_by_number, renumber
 from bot.conversation.turn import Turn
 from bot.delivery.broadcasts import add_text, read_texts
@@ -47,6 +47,11 @@ def compose() -> ResponseReturnValue:
         if written.problems or "look" in request.form:
             return _form(session, groups, written, request.form.get("key") or new_key())
     with deployment().store.write() as session:
+        first = find_made(session, request.form.get("key"))
+        if first is not None and not _is_same(written, _read_kept(session, first)):
+            # The back button, or a second tab: what she sees is not what was kept.
+            written.problems.append(say_made_before(first))
+            return _form(session, groups, written, new_key())
         alert = None
         if written.kind == "alert":
             alert = Alert(collective_id=place().collective_id, starts_at=written.starts_at, created_at=now())
@@ -85,8 +90,7 @@ def edit_draft(number: int) -> ResponseReturnValue:
         trouble = _why_not_edit(draft)
         if draft is None or trouble is not None:
             return refuse(say("This text can not be changed."), trouble or _gone(), 404 if draft is None else 409)
-        groups, texts = read_groups(session), {code: text.body for code, text in read_texts(session, draft.id).items()}
-        kept = write_down(draft, texts, session.get(Alert, draft.alert_id) if draft.alert_id is not None else None)
+        groups, kept = read_groups(session), _read_kept(session, draft)
         if request.method == "GET":
             return _form(session, groups, kept, "", draft=draft, waits=is_large(session))
         written = _read(groups, kind=draft.kind)
@@ -133,7 +137,7 @@ def correct_broadcast(number: int) -> ResponseReturnValue:
             return refuse(say("This text can not be corrected."), say(NOT_CORRECTED[reason]), 409)
         texts = {code: text.body for code, text in read_texts(session, old.id).items()}
         if request.method == "GET":
-            return _form(session, {}, Written(kind=old.kind, texts=texts, is_change=True), new_key(), old=old, waits=is_large(session))
+            return _form(session, {}, write_correction(session, old, texts), new_key(), old=old, waits=is_large(session))
         written = _read({}, is_change=True, kind=old.kind)
         if written.problems or "look" in request.form:
             return _form(session, {}, written, request.form.get("key") or new_key(), old=old)
@@ -144,12 +148,23 @@ def correct_broadcast(number: int) -> ResponseReturnValue:
             if locked is None or why_not_correct(turn.session, locked) is not None:
                 return refuse(say("This text can not be corrected."), say(NOT_CORRECTED["corrected"]), 409)
             key = (request.form.get("key") or "")[:64] or None
-            made = draft_correction(turn.session, turn.now, locked, written.texts, author_id=place().membership_id, request_key=key)
-            if written.starts_at is not None:
-                made.expires_at = written.expires_at
+            made = draft_correction(
+                turn.session,
+                turn.now,
+                locked,
+                written.texts,
+                author_id=place().membership_id,
+                request_key=key,
+                starts_at=written.starts_at,
+            )
             audit(turn, f"change of {locked.number} drafted", made)
         number = made.number
     return redirect(url_for("console.broadcast", number=number), 303)
+
+
+def _read_kept(session: Session, draft: Broadcast) -> Written:
+    texts = {code: text.body for code, text in read_texts(session, draft.id).items()}
+    return write_down(draft, texts, session.get(Alert, draft.alert_id) if draft.alert_id is not None else None)
 
 
 def _read(groups: Groups, *, is_change: bool = False, kind: str | None = None) -> Written:

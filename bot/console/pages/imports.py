@@ -157,7 +157,10 @@ def take_a_file(endpoint: str | None, _values: dict[str, object] | None) -> None
 
 @blueprint.errorhandler(RequestEntityTooLarge)
 def tell_too_large(_error: RequestEntityTooLarge) -> ResponseReturnValue:
-    what_to_do = say("Nothing was done. A list of members may be up to 1 MB here; flask members import takes larger ones.")
+    if request.endpoint in ("console.preview_import", "console.do_import"):
+        what_to_do = say("Nothing was done. A list of members may be up to 1 MB here; flask members import takes larger ones.")
+    else:
+        what_to_do = say("Nothing was done. Go back: what you wrote is still there. Shorten it, and send it once more.")
     return refuse(say("This is too large."), what_to_do, 413)
 
 

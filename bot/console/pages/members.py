@@ -13,7 +13,7 @@ from sqlalchemy.orm import Session
 
 from bot.console.access import ROLES
 from bot.console.blueprint import page
-from bot.console.forms import read_number, read_text
+from bot.console.forms import LARGEST, read_number, read_text
 from bot.console.looks import hidden_groups
 from bot.console.views import deployment, now, place, show
 from bot.languages import LANGUAGES
@@ -133,7 +133,7 @@ def _is_hash(part: str) -> bool:
 
 def read_id(text: str | None) -> int | None:
     """A whole number that a column can hold; None for anything else."""
-    return int(text) if text and text.isascii() and text.isdecimal() and len(text) < 16 else None
+    return int(text) if text and text.isascii() and text.isdecimal() and len(text) < 11 and int(text) <= LARGEST else None
 
 
 def _fill(session: Session, collective: Collective, rows: Sequence[Any]) -> list[Row]:
