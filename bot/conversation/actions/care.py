@@ -27,10 +27,7 @@ HELP_LATE = mark("{collective}: a member asked for help at {time}. We got it onl
 
 
 @action(
-    outcomes=[
-        {"text": "Sangha: how are you today, from 1 (rough) to 5 (great)?", "supporters": True},
-        {"text": "Sangha: how are you today, from 1 (rough) to 5 (great)?", "supporters": False},
-    ],
+    outcomes=lambda language: [{"text": render_check_in(language, "Sangha"), "supporters": there} for there in (True, False)],
     reads=True,
 )
 def read_check_in(turn: Turn, broadcast_id: int | None = None) -> dict[str, Any]:

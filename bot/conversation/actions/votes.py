@@ -15,6 +15,7 @@ from bot.delivery.broadcasts import approve_broadcast, draft_broadcast, read_tex
 from bot.delivery.reports import tell_organizers
 from bot.delivery.wording import choose, render
 from bot.languages import count_words, words
+from bot.languages.content import render_poll
 from bot.languages.days import say_day
 from models import Audit, Ballot, Broadcast, BroadcastText, Collective, Membership, Poll, Role
 from models.broadcasts import DRAFT, HELD, STOPPED
@@ -60,12 +61,8 @@ def words_for(session: Session, broadcast_id: int, language: str, fallback: str)
 
 
 @action(
-    outcomes=[
-        {
-            "open": True,
-            "text": "Where do we meet?\nA Park\nB School\nReply with a letter.",
-            "options": {"A": "Park", "B": "School"},
-        },
+    outcomes=lambda language: [
+        {"open": True, "text": render_poll(language, "Where do we meet?", ["Park", "School"]), "options": {"A": "Park", "B": "School"}},
         {"open": False},
     ],
     reads=True,
