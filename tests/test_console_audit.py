@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
@@ -99,3 +100,10 @@ def test_a_steward_is_led_nowhere_she_may_not_go(small_world: World) -> None:
     assert "/broadcasts/7" in page and "/members/" not in page and "/notes" not in page
     with small_world.store.read() as session:
         assert session.scalar(sa.select(sa.func.count()).select_from(Audit)) == 3, "looking leaves no trace"
+
+
+def test_the_audit_is_appended_to_and_never_changed() -> None:
+    """But for FORGET, which takes her name off, and the year after which a row goes."""
+    changes = re.compile(r"(?:update|delete)\(\s*(?:models\.)?Audit\b|\bRule\([^)]*\bAudit\b")
+    found = {str(path.relative_to(ROOT)) for path in (ROOT / "bot").rglob("*.py") if changes.search(path.read_text("utf-8"))}
+    assert found == {"bot/conversation/actions/forgetting.py", "bot/upkeep/retention.py"}
