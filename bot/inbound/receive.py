@@ -16,7 +16,6 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolExhausted
-from twilio.twiml.messaging_response import Message, MessagingResponse
 
 from bot.conversation.floor import may_be_care
 from bot.conversation.notes import keep_note
@@ -33,12 +32,12 @@ from bot.inbound.keywords import WordTable
 from bot.inbound.lines import LineBook
 from bot.inbound.message import InboundMessage
 from bot.inbound.routing import Route, decide
+from bot.inbound.twiml import EMPTY, write_answer
 from bot.languages import clean_text, words
 from models import DatabaseBusy, Inbound
 
 log = logging.getLogger("chorus.inbound")
 
-EMPTY = '<?xml version="1.0" encoding="UTF-8"?><Response/>'
 # A repeated webhook gets the stored answer for this long; after that a second copy would confuse more than help.
 ANSWER_AGAIN = timedelta(minutes=10)
 LONGEST_REPLY = 1500
@@ -220,11 +219,7 @@ def _answer(turn: Turn, texts: list[str], route: Route, message: InboundMessage)
         return EMPTY
     outbound_id = put_answered(turn.session, turn.now, letter, keep_body=known)
     callback = f"{turn.deployment.settings.public_url}/twilio/status/{callback_token(turn.deployment.store, outbound_id, 1)}"
-    response = MessagingResponse()
-    reply = Message(status_callback=callback)
-    reply.body(body)
-    response.append(reply)
-    return str(response)
+    return write_answer(body, callback)
 
 
 def _record(turn: Turn, inbound_id: int, route: Route, twiml: str) -> None:

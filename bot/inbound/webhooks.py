@@ -17,8 +17,9 @@ from bot.inbound.backfill import ask_for_missed
 from bot.inbound.keywords import WordTable
 from bot.inbound.lines import LineBook
 from bot.inbound.message import NotAMessage, read_message
-from bot.inbound.receive import DATABASE_AWAY, EMPTY, Reception, receive
+from bot.inbound.receive import DATABASE_AWAY, Reception, receive
 from bot.inbound.signature import Doorkeeper, SignatureRefused
+from bot.inbound.twiml import EMPTY
 
 log = logging.getLogger("chorus.inbound")
 
