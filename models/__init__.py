@@ -8,6 +8,7 @@ from .conversations import Audit, CheckIn, ClockJump, Conversation, PeerRequest,
 from .messages import Inbound, Note, Outbound
 from .money import Price, Spending
 from .phones import Person, Phone, PhoneLine
+from .prepared import Prepared
 from .sealing import Keyring, SealBroken, decode_key
 from .store import DatabaseBusy, Store, sqlite_or_postgres_insert
 from .templates import Template
@@ -48,6 +49,7 @@ __all__ = [
     "Phone",
     "PhoneLine",
     "Poll",
+    "Prepared",
     "Price",
     "Role",
     "Rsvp",
