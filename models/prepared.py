@@ -61,10 +61,7 @@ class Prepared:
         ready = self._ready(connection.dialect, values)
         parameters = ready.bind(values)
         held = connection.connection
-        kept = held.info
-        cursor = kept.get(_CURSOR)
-        if cursor is None:
-            cursor = kept[_CURSOR] = held.cursor()
+        cursor = _cursor_of(held)
         watchdog = watchdog_of(connection.dialect)
         if watchdog is not None:
             watchdog.waits(held.driver_connection)
@@ -73,7 +70,7 @@ class Prepared:
             rows = ready.read(cursor.fetchall()) if ready.makes_row is not None else []
             return rows, cursor.rowcount
         except BaseException as error:  # noqa: BLE001 - told on, in SQLAlchemy's words
-            kept.pop(_CURSOR, None)
+            held.info.pop(_CURSOR, None)
             # Its own handler: a lost connection leaves the pool, a driver's error becomes SQLAlchemy's, parameters stay hidden.
             connection._handle_dbapi_exception(error, ready.sql, parameters, cursor, None)
         finally:
@@ -93,6 +90,25 @@ class Prepared:
 
 # Where the cursor of a driver's connection, and the compiled statements of a dialect, are kept.
 _CURSOR, _COMPILED = "chorus cursor", "chorus_compiled"
+
+
+def _cursor_of(held: Any) -> Any:
+    """One cursor for each of the driver's connections: it has one user at a time, and every result is read at once."""
+    cursor = held.info.get(_CURSOR)
+    if cursor is None:
+        cursor = held.info[_CURSOR] = held.cursor()
+    return cursor
+
+
+def run_plainly(connection: sa.Connection, sql: str) -> None:
+    """A statement without parameters and rows (BEGIN). Raises what SQLAlchemy raises."""
+    held = connection.connection
+    cursor = _cursor_of(held)
+    try:
+        cursor.execute(sql)
+    except BaseException as error:  # noqa: BLE001 - told on, in SQLAlchemy's words
+        held.info.pop(_CURSOR, None)
+        connection._handle_dbapi_exception(error, sql, None, cursor, None)
 
 
 class _Ready:

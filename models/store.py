@@ -20,6 +20,7 @@ from sqlalchemy.orm import Session
 from .clock import Clock
 from .collectives import SealedKey
 from .conversations import ClockJump
+from .prepared import run_plainly
 from .sealing import Keyring, blind_index
 from .watchdog import Watchdog
 
@@ -109,7 +110,7 @@ class Store:
 
         @sa.event.listens_for(engine, "begin")
         def _begin(connection: sa.Connection) -> None:
-            connection.exec_driver_sql(begin)
+            run_plainly(connection, begin)
 
         return engine
 

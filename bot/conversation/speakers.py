@@ -13,9 +13,24 @@ from sqlalchemy.orm import Session
 
 from bot.conversation.steps import FlowEntry
 from bot.conversation.turn import Belonging, LineFacts, Turn
+from bot.delivery.lists import in_states
 from bot.delivery.sweep import release_window
 from bot.deployment import Deployment
-from models import Collective, CollectiveLine, Line, Membership, Person, Phone, PhoneLine, Prepared, Role, Store, sqlite_or_postgres_insert
+from models import (
+    Collective,
+    CollectiveLine,
+    Conversation,
+    Line,
+    Membership,
+    Outbound,
+    Person,
+    Phone,
+    PhoneLine,
+    Prepared,
+    Role,
+    Store,
+    sqlite_or_postgres_insert,
+)
 
 _phone: Any = Phone.__table__
 _find_phone = (
@@ -42,6 +57,11 @@ _c: Any = Collective.__table__
 _cl: Any = CollectiveLine.__table__
 _r: Any = Role.__table__
 _pl: Any = PhoneLine.__table__
+_t: Any = Conversation.__table__
+_o: Any = Outbound.__table__
+# Most texts come when nothing is open and nothing was asked; saying so here spares them two statements.
+_floor_taken = sa.exists().where(_t.c.person_id == sa.bindparam("person"), in_states(_t.c.state, "open"))
+_was_asked = sa.exists().where(_o.c.person_id == sa.bindparam("person"), _o.c.asked_at.is_not(None))
 _belongings = (
     sa.select(
         _m.c.id,
@@ -53,6 +73,8 @@ _belongings = (
         _p.c.language.label("her_language"),
         _p.c.timezone.label("her_timezone"),
         _r.c.role,
+        _floor_taken.label("floor_taken"),
+        _was_asked.label("was_asked"),
     )
     .select_from(
         _m.join(_p, _p.c.id == _m.c.person_id)
@@ -134,6 +156,7 @@ def meet(
     belongings: dict[int, Belonging] = {}
     roles: dict[int, set[str]] = {}
     language, zone = None, None
+    floor_taken, was_asked = True, True  # that is, not known
     if phone.current_person_id is not None:
         for row in _BELONGINGS.all(session, {"person": phone.current_person_id, "line": line.id}):
             roles.setdefault(row.id, set()).update([row.role] if row.role else [])
@@ -141,6 +164,7 @@ def meet(
                 row.id, row.collective_id, row.name, row.language, row.timezone, frozenset(roles[row.id]), row.line_id
             )
             language, zone = row.her_language, row.her_timezone
+            floor_taken, was_asked = row.floor_taken, row.was_asked
         if not belongings:
             person = _PERSON.first(session, {"person": phone.current_person_id})
             language, zone = (person.language, person.timezone) if person else (None, None)
@@ -151,7 +175,10 @@ def meet(
     else:
         theirs = _of_the_line(session, line)
         language, zone = language or theirs[0], zone or theirs[1]
-    return Turn(deployment, session, now, line, phone.id, phone.current_person_id, language, zone, flows, mine, here)
+    turn = Turn(deployment, session, now, line, phone.id, phone.current_person_id, language, zone, flows, mine, here)
+    turn.empty_floor_of = None if floor_taken else phone.current_person_id
+    turn.asked = None if was_asked else ()
+    return turn
 
 
 def _of_the_line(session: Session, line: LineFacts) -> tuple[str, str]:

@@ -15,6 +15,7 @@ from bot.conversation.engine import Act, Heard, Outcome, Session, advance, waiti
 from bot.conversation.notes import keep_note
 from bot.conversation.steps import Do, FlowEntry, Hearing, NotUnderstood, Question, is_skip
 from bot.conversation.turn import Turn
+from bot.delivery.lists import in_states
 from bot.delivery.sweep import release_questions
 from bot.languages import words
 from bot.schedule.timers import set_timer
@@ -40,7 +41,7 @@ _open = Prepared(
     )
     .where(
         _table.c.person_id == sa.bindparam("person"),
-        _table.c.state == "open",
+        in_states(_table.c.state, "open"),
         _table.c.last_heard_at > sa.bindparam("since"),
     )
     .order_by(_table.c.id.desc())
@@ -49,7 +50,7 @@ _begin = Prepared(_table.insert().returning(_table.c.id))
 _change = Prepared(_table.update().where(_table.c.id == sa.bindparam("this")))
 _replace = Prepared(
     _table.update()
-    .where(_table.c.person_id == sa.bindparam("person"), _table.c.flow == sa.bindparam("of_flow"), _table.c.state == "open")
+    .where(_table.c.person_id == sa.bindparam("person"), _table.c.flow == sa.bindparam("of_flow"), in_states(_table.c.state, "open"))
     .values(state="ended", session=None)
 )
 _asking: Any = Outbound.__table__
