@@ -16,7 +16,7 @@ from urllib.parse import parse_qs, urlsplit
 from flask import Request
 from twilio.request_validator import RequestValidator
 
-from bot.inbound.forms import URLENCODED, Form, read_form
+from bot.inbound.forms import URLENCODED, Form, read_body, read_form
 from bot.settings import Settings
 
 
@@ -34,7 +34,7 @@ class Doorkeeper:
 
     def admit(self, request: Request) -> Mapping[str, Any]:
         """The request's parameters, once it is known to be Twilio's. Raises SignatureRefused."""
-        signature = request.headers.get("X-Twilio-Signature")
+        signature = request.environ.get("HTTP_X_TWILIO_SIGNATURE")
         if not signature or not signature.isascii():
             raise SignatureRefused("no signature")
         url = self.url_of(request)
@@ -44,7 +44,7 @@ class Doorkeeper:
             parameters = self._admit_json(request, url, signature)
         else:
             # The form itself: repeated keys must stay repeated. A body of another kind is Werkzeug's to read.
-            parameters = read_form(request.get_data(cache=False)) if kind == URLENCODED else request.form
+            parameters = read_form(read_body(request)) if kind == URLENCODED else request.form
             if not any(self._matches(validator, url, parameters, signature) for validator in self._validators):
                 raise SignatureRefused("the signature does not match")
         if parameters.get("AccountSid", self._account) != self._account:
