@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from datetime import timedelta
 from typing import Any
 
@@ -114,39 +114,29 @@ class Store:
 
         return engine
 
-    @contextmanager
-    def write(self) -> Iterator[Session]:
+    def write(self) -> AbstractContextManager[Session]:
         """One transaction that may write: committed at the end of the block, rolled back when it raises.
 
         Raises DatabaseBusy or sqlalchemy.exc.OperationalError when the database can not be had in time.
         """
         _ = self._keys  # made before the transaction: on SQLite a second writer inside it would wait for itself
-        with self._transaction() as session:
-            yield session
+        return self._transaction()
 
     @contextmanager
     def _transaction(self) -> Iterator[Session]:
-        if self.is_sqlite:
-            if not self._turn.acquire(timeout=BUSY_SECONDS):
-                raise DatabaseBusy("another writer held SQLite too long")
-            try:
-                with self._begin() as session:
+        if self.is_sqlite and not self._turn.acquire(timeout=BUSY_SECONDS):
+            raise DatabaseBusy("another writer held SQLite too long")
+        try:
+            with self.engine.connect() as connection, connection.begin():
+                session = _Session(connection)
+                try:
                     yield session
-            finally:
+                    session.flush()
+                finally:
+                    session.close()
+        finally:
+            if self.is_sqlite:
                 self._turn.release()
-        else:
-            with self._begin() as session:
-                yield session
-
-    @contextmanager
-    def _begin(self) -> Iterator[Session]:
-        with self.engine.begin() as connection:
-            session = _Session(connection)
-            try:
-                yield session
-                session.flush()
-            finally:
-                session.close()
 
     @contextmanager
     def read(self) -> Iterator[Session]:
