@@ -48,7 +48,8 @@ def signed_by_twilio(view: Any) -> Any:
     def guarded(**values: Any) -> Response:
         doorkeeper: Doorkeeper = current_app.extensions["chorus.doorkeeper"]
         try:
-            parameters = doorkeeper.admit(request)
+            # The request itself: each look through Flask's proxy costs a microsecond.
+            parameters = doorkeeper.admit(request._get_current_object())  # type: ignore[attr-defined]
         except SignatureRefused:
             return Response(status=403)
         try:
