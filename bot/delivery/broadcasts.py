@@ -17,7 +17,7 @@ from bot.delivery.kinds import ASKS, LASTS
 from bot.delivery.wording import render
 from bot.languages import LANGUAGES
 from bot.languages.segments import count_segments
-from models import Alert, Audit, Broadcast, BroadcastText, Collective, CollectiveLine, Line, Outbound, Poll
+from models import Alert, Audit, Broadcast, BroadcastText, Collective, CollectiveLine, Line, Outbound, Poll, Prepared
 from models import broadcasts as states
 from models.messages import CLAIMED, EXPIRED, HELD, OUTBOUND_STATES, QUEUED, STOPPED, SUPPRESSED
 
@@ -29,7 +29,7 @@ REPORT_AFTER = timedelta(minutes=1)
 
 
 _c: Any = Collective.__table__
-_NEXT_NUMBER = (
+_NEXT_NUMBER = Prepared(
     sa.update(_c).where(_c.c.id == sa.bindparam("collective")).values(next_number=_c.c.next_number + 1).returning(_c.c.next_number)
 )
 
@@ -40,7 +40,7 @@ _has_unsent = sa.exists().where(Outbound.broadcast_id == Broadcast.id, Outbound.
 
 def take_number(session: Session, collective_id: int) -> int:
     """The collective's next number: notes, broadcasts and peer requests share one row of numbers, so "47" means one thing."""
-    return int(session.connection().execute(_NEXT_NUMBER, {"collective": collective_id}).scalar_one()) - 1
+    return int(_NEXT_NUMBER.one(session, {"collective": collective_id}).next_number) - 1
 
 
 def draft_broadcast(
