@@ -192,7 +192,7 @@ def test_her_page_shows_two_digits_and_no_care(world: World, asha: Visitor, maya
 def test_a_member_of_another_collective_is_not_here(world: World, asha: Visitor) -> None:
     stranger = world.member(world.collective("ELSEWHERE"), OTHER, name="Bela")
     assert asha.get(f"/members/{stranger}").status_code == 404
-    for act in ("about", "groups", "unmute", "remove", "roles", "number", "number/cancel"):
+    for act in ("about", "groups", "remove", "roles", "number", "number/cancel"):
         fields = {"sure": "yes", "role": "organizer", "number": "+15558899999", "language": "es"}
         assert asha.post(f"/members/{stranger}/{act}", fields).status_code == 404, act
     with world.store.read() as session:
@@ -266,15 +266,6 @@ def test_a_group_of_care_or_of_others_is_not_an_organizers(world: World, sangha:
     for act in ("name", "end"):
         assert asha.post(f"/members/groups/{drivers}/{act}", {"group_name": "x"}).status_code == 404
     assert "drivers" not in asha.text("/compose") and "drivers" not in asha.text("/members"), "who is asked how she is, supporters know"
-
-
-def test_muted_and_heard_again(world: World, asha: Visitor, maya: int) -> None:
-    asha.post(f"/notes/{maya}/mute")
-    assert "muted" in asha.text(f"/members/{maya}")
-    asha.post(f"/members/{maya}/unmute")
-    with world.store.read() as session:
-        assert session.get_one(Membership, maya).muted_at is None
-    assert acts(world) == ["member muted", "member unmuted"]
 
 
 def test_removed_like_her_own_leave(world: World, asha: Visitor, maya: int) -> None:

@@ -13,6 +13,8 @@ from bot.languages import clean_text
 
 # A text of ten pages is somebody's mistake; Twilio itself takes 1,600 characters.
 LONGEST = 10_000
+# The numbers that people read (of a text, of a note) stand in columns of 32 bits; PostgreSQL refuses to look for a larger one there.
+LARGEST_NUMBER = 2**31 - 1
 
 
 class FormRefused(Exception):

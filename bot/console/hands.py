@@ -83,12 +83,11 @@ def _calls_and_notes(session: Session) -> Iterator[Card]:
         return
     waiting = read_notes(session, place().collective_id)
     if waiting.calls:
-        one = waiting.thread is not None
         yield Card(
             "calls",
             say("SOS: somebody asked for help"),
             count("1 person waits for an answer.", "{n} people wait for an answer.", waiting.calls),
-            url_for("console.note_thread", thread=waiting.thread) if one else url_for("console.notes"),
+            url_for("console.note_thread", number=waiting.note) if waiting.note is not None else url_for("console.notes"),
             say("Answer now"),
             is_urgent=True,
         )

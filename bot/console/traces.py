@@ -35,6 +35,8 @@ ACTS = {
     "monthly cap set": mark("what a month may cost set"),
     "price set": mark("price set"),
     "poll closed": mark("vote closed early"),
+    "note claimed": mark("note taken on"),
+    "note let go": mark("note let go"),
     "note answered": mark("note answered"),
     "note closed": mark("note closed without an answer"),
     "member muted": mark("sender muted"),

@@ -110,19 +110,6 @@ def set_member_groups(number: int) -> ResponseReturnValue:
     return back(number, done="groups")
 
 
-@page("/<word>/members/<int:number>/unmute", methods=("POST",))
-def unmute_member(number: int) -> ResponseReturnValue:
-    """What she writes is put before organizers again."""
-    with deployment().store.write() as session:
-        found = find_member(session, number, lock=True)
-        if found is None:
-            return not_here()
-        if found.muted_at is not None:
-            found.muted_at = None
-            session.add(trace("member unmuted", f"membership {number}"))
-    return back(number, done="unmuted")
-
-
 @page("/<word>/members/<int:number>/remove", methods=("POST",))
 def remove_member(number: int) -> ResponseReturnValue:
     """Like her own LEAVE; with her roles. Who has a role is removed only by those who may change roles."""

@@ -162,9 +162,7 @@ def read_states(row: Any, stopped: bool) -> tuple[str, ...]:
     """What is to be said of a membership's state; () when she simply belongs."""
     if row.state != "active":
         return ("left",)
-    found = (
-        ("paused", row.paused_until is not None and row.paused_until > now()), ("muted", row.muted_at is not None), ("stopped", stopped)
-    )  # fmt: skip
+    found = (("paused", row.paused_until is not None and row.paused_until > now()), ("stopped", stopped))
     return tuple(name for name, holds in found if holds)
 
 
