@@ -207,6 +207,16 @@ def test_one_act_mutes_a_harmful_sender(world: World, member: int, asha: Visitor
     assert acts(world) == [("member muted", "note 700")], "a double click leaves one trace"
 
 
+def test_by_text_a_muted_sender_is_not_heard_either(world: World, member: int, asha: Visitor) -> None:
+    world.text(HERS, "I know where you live")
+    asha.post("/notes/700/mute")
+    world.text(HERS, "and where your children are")
+    assert world.text(ASHA, "NOTES").texts == ["No notes are waiting."]
+    world.text(HERS, "SOS")
+    heard = " ".join(world.text(ASHA, "NOTES").texts)
+    assert "702" in heard and "701" not in heard and "children" not in heard
+
+
 def test_a_muted_sender_is_heard_again_and_has_no_name(world: World, member: int, asha: Visitor) -> None:
     world.text(HERS, "I know where you live")
     alias = alias_on(asha.text("/notes/700"))
