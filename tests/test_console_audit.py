@@ -12,6 +12,7 @@ import sqlalchemy as sa
 
 from bot.console import words
 from bot.console.traces import say_act
+from bot.delivery.broadcasts import draft_broadcast, record_act
 from models import Audit
 from tests.console import Visitor
 from tests.world import World
@@ -99,3 +100,21 @@ def test_a_steward_is_led_nowhere_she_may_not_go(small_world: World) -> None:
     assert "/broadcasts/7" in page and "/members/" not in page and "/notes" not in page
     with small_world.store.read() as session:
         assert session.scalar(sa.select(sa.func.count()).select_from(Audit)) == 3, "looking leaves no trace"
+
+
+@pytest.mark.parametrize(
+    ("roles", "sees"), [(["steward"], False), (["admin"], False), (["organizer"], True), (["admin", "supporter"], True)]
+)
+def test_what_tells_of_care_is_read_by_those_who_may_know(small_world: World, roles: list[str], sees: bool) -> None:
+    sangha = small_world.collective("SANGHA")
+    now = small_world.clock.now()
+    with small_world.store.write() as session:
+        asked = draft_broadcast(session, now, sangha, "check_in", {})
+        told = draft_broadcast(session, now, sangha, "notice", {"en": "We meet at six."})
+        for broadcast, act in ((asked, "check_in drafted"), (asked, "held"), (told, "notice drafted"), (told, "held")):
+            record_act(session, now, broadcast, act)
+        session.add(Audit(collective_id=sangha, act="peer answered", at=now))
+        session.add(Audit(collective_id=sangha, act="logged out", at=now))
+    page = Visitor(small_world, small_world.member(sangha, "+15558800001", roles=roles)).text("/audit")
+    assert ("check-in" in page, f"text {asked.number}" in page, "peer" in page) == (sees, sees, sees)
+    assert f"text {told.number}" in page and "notice drafted" in page and "logged out" in page

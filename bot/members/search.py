@@ -180,10 +180,12 @@ def stopped_on(collective_id: int) -> tuple[Any, ...]:
 
 
 def care_groups(session: Session, collective_id: int) -> frozenset[int]:
-    """The groups that were written to with check-ins and nothing else: who is in them is care, and for supporters alone."""
-    others = sa.func.sum(sa.case((Broadcast.kind == "check_in", 0), else_=1))
-    asked = sa.select(Broadcast.group_id).where(Broadcast.collective_id == collective_id, Broadcast.group_id.is_not(None))
-    return frozenset(number for number in session.scalars(asked.group_by(Broadcast.group_id).having(others == 0)) if number is not None)
+    """The groups that were ever asked how they are, or will be: who is in them is care, and for supporters alone.
+
+    Whatever else was written to such a group: else one notice to it, a draft even, would show who is asked.
+    """
+    asked = sa.select(Broadcast.group_id).where(Broadcast.collective_id == collective_id, Broadcast.kind == "check_in")
+    return frozenset(number for number in session.scalars(asked.distinct()) if number is not None)
 
 
 def list_page(collective: Collective, wanted: Wanted, now: datetime, *, before: int | None, limit: int) -> sa.Select[Any]:

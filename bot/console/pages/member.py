@@ -11,6 +11,7 @@ from bot.console.access import ROLES
 from bot.console.acting import NO_LINE
 from bot.console.blueprint import page
 from bot.console.forms import read_text
+from bot.console.looks import hidden_names
 from bot.console.pages.members import read_id, read_states, shown_groups, trace
 from bot.console.views import deployment, language, now, place, refuse, say, show
 from bot.conversation.actions import leave_collective
@@ -91,6 +92,8 @@ def set_member_groups(number: int) -> ResponseReturnValue:
         found = find_member(session, number, lock=True)
         if found is None:
             return not_here()
+        if name in hidden_names(session):
+            return back(number, trouble="group_name")
         ours = set(shown_groups(session))
         ticked = {group for text in request.form.getlist("group") if (group := read_id(text)) in ours}
         if name:

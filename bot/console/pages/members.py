@@ -13,8 +13,8 @@ from sqlalchemy.orm import Session
 
 from bot.console.access import ROLES
 from bot.console.blueprint import page
-from bot.console.forms import read_number, read_text
-from bot.console.looks import hidden_groups
+from bot.console.forms import LARGEST_NUMBER, read_number, read_text
+from bot.console.looks import hidden_groups, hidden_names
 from bot.console.views import deployment, now, place, show
 from bot.languages import LANGUAGES
 from bot.languages.catalog import LANGUAGE_NAMES
@@ -91,8 +91,9 @@ def save_group() -> ResponseReturnValue:
     with store.read() as session:
         collective = session.get_one(Collective, place().collective_id)
         wanted, chosen = read_wanted(session, collective, request.form)
-    if not name or len(name) > LONGEST_GROUP or wanted.state != "here":
-        return redirect(url_for("console.members", **chosen, trouble="group"), 303)
+        is_free = name not in hidden_names(session)
+    if not name or len(name) > LONGEST_GROUP or wanted.state != "here" or not is_free:
+        return redirect(url_for("console.members", **chosen, trouble="group" if is_free else "group_name"), 303)
     group_id, came = save_as_group(store, collective, wanted, now(), name)
     with store.write() as session:
         session.add(trace("group saved", f"group {group_id}: {came}"))
