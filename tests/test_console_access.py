@@ -71,6 +71,18 @@ def is_refused(page: str, location: str, access: Access) -> bool:
     return 'data-door="closed"' in page or (access.roles is not None and "/console/login" in location)
 
 
+@pytest.mark.parametrize("number", [2**31, 2**63])
+def test_a_number_that_no_column_holds_is_no_page(world: World, number: int) -> None:
+    member = world.member(world.collective("SANGHA"), "+15558800001", roles=ROLES)
+    visitor = Visitor(world, member, proven=True)
+    numbered = [rule for rule in rules(world) if "<int:" in rule.rule]
+    assert len(numbered) > 20
+    for rule in numbered:
+        path = path_of(rule).replace("999999", str(number))
+        answers = [visitor.get(path) if method == "GET" else visitor.post(path) for method in rule.methods & {"GET", "POST"}]
+        assert {answer.status_code for answer in answers} == {404}, path
+
+
 def test_what_is_not_there_and_what_is_not_hers_look_alike(small_world: World, sangha: int) -> None:
     small_world.collective("OTHERS")
     visitor = Visitor(small_world, small_world.member(sangha, "+15558800001", roles=["organizer"]))

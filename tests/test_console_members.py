@@ -347,6 +347,27 @@ def test_a_hidden_group_s_name_is_no_way_into_it(world: World, sangha: int, asha
 LISTED = "phone,name,groups\n+15558810001,Ravi,cooks;Tuesdaycircle\n+15558810002,Rita,cooks\n"
 
 
+def test_who_answered_what_organizers_find_alone(world: World, sangha: int, asha: Visitor, maya: int) -> None:
+    now = world.clock.now()
+    with world.store.write() as session:
+        alert = Alert(collective_id=sangha, starts_at=now, created_at=now)
+        session.add(alert)
+        session.flush()
+        session.add(Rsvp(alert_id=alert.id, membership_id=maya, answer="yes", answered_at=now))
+        called = draft_broadcast(session, now, sangha, "alert", {"en": "Rally"}, alert_id=alert.id)
+    asked = f"/members?action={called.number}&answer=no"
+    assert "Maya" not in asha.text(asked) and 'name="answer"' in asha.text(asked)
+    admin = Visitor(world, world.member(sangha, OTHER, roles=["admin"]))
+    page = admin.text(asked)
+    assert "Maya" in page and 'name="answer"' not in page, "to her it is no question"
+    assert "answer" not in admin.post("/members/find", {"action": str(called.number), "answer": "no"}).headers["Location"]
+
+
+@pytest.mark.parametrize("number", [2**31, 999_999_999_999_999, 10**30])
+def test_a_number_that_no_action_has_asks_for_nothing(world: World, asha: Visitor, maya: int, number: int) -> None:
+    assert "Maya" in asha.text(f"/members?action={number}&answer=yes")
+
+
 # --- roles ---------------------------------------------------------------------------------------------------------------
 
 

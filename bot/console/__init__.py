@@ -11,7 +11,7 @@ from flask.typing import ResponseReturnValue
 from bot.console import words
 from bot.console.access import ACCESS, ANYBODY, ROLE_NAMES
 from bot.console.blueprint import blueprint
-from bot.console.forms import FormRefused, check_form
+from bot.console.forms import LARGEST_NUMBER, FormRefused, check_form
 from bot.console.pages import (
     account,
     action_alert,
@@ -118,6 +118,8 @@ def stand_at_the_door() -> ResponseReturnValue | None:
             return refuse(
                 say("This page is not for you."), say("Ask an admin of your collective if you should see it."), 403, at_the_door=True
             )
+    if any(isinstance(number, int) and number > LARGEST_NUMBER for number in (request.view_args or {}).values()):
+        return refuse(say("This page does not exist."), say("Go back to the first page."), 404)
     if request.method == "POST":
         try:
             check_form(request, g.viewer, deployment().settings.public_url)

@@ -15,7 +15,6 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from bot.console.aliases import alias_of
-from bot.console.forms import LARGEST_NUMBER
 from bot.console.views import deployment, now, place, say
 from models import Membership, Note, Person
 
@@ -84,8 +83,6 @@ class Thread:
 
 def find_thread(session: Session, number: int, *, lock: bool = False) -> Thread | None:
     """The thread with the collective's note of this number; ``lock``: its notes, for changing them."""
-    if number > LARGEST_NUMBER:
-        return None
     mine = Note.collective_id == place().collective_id
     whose = sa.select(Membership.id, Membership.muted_at).join(Note, Note.membership_id == Membership.id)
     row = session.execute(whose.where(mine, Note.number == number)).one_or_none()

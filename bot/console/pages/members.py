@@ -11,7 +11,7 @@ from flask import redirect, request, url_for
 from flask.typing import ResponseReturnValue
 from sqlalchemy.orm import Session
 
-from bot.console.access import ROLES
+from bot.console.access import ACCESS, ROLES
 from bot.console.blueprint import page
 from bot.console.forms import LARGEST_NUMBER, read_number, read_text
 from bot.console.looks import hidden_groups, hidden_names
@@ -112,7 +112,7 @@ def read_wanted(session: Session, collective: Collective, source: Mapping[str, s
     state = source.get("state", "")
     state = state if state in STATES else "here"
     answer, action, said = None, read_id(source.get("action")), source.get("answer", "")
-    if action is not None and said in ANSWERS:
+    if action is not None and action <= LARGEST_NUMBER and said in ANSWERS and may_know_answers():
         mine = sa.select(Broadcast.alert_id).where(Broadcast.collective_id == collective.id, Broadcast.number == action)
         alert_id = session.scalar(mine.where(Broadcast.alert_id.is_not(None)))
         if alert_id is not None:
@@ -126,6 +126,11 @@ def read_wanted(session: Session, collective: Collective, source: Mapping[str, s
         if value
     }  # fmt: skip
     return Wanted(words, spoken, group_id, role, answer, state), chosen
+
+
+def may_know_answers() -> bool:
+    """Whether the viewer may know who said what to a call to an action, and so may look for it."""
+    return bool(place().roles & (ACCESS["console.rsvps"].roles or frozenset()))
 
 
 def _is_hash(part: str) -> bool:
@@ -177,7 +182,8 @@ def shown_groups(session: Session) -> dict[int, str]:
 
 def _choices(session: Session, collective: Collective) -> dict[str, Any]:
     calls = sa.select(Broadcast.number, Broadcast.created_at).where(Broadcast.collective_id == collective.id, Broadcast.kind == "alert")
-    return {"groups": shown_groups(session), "actions": session.execute(calls.order_by(Broadcast.id.desc()).limit(ACTIONS_OFFERED)).all()}
+    newest = calls.order_by(Broadcast.id.desc()).limit(ACTIONS_OFFERED)
+    return {"groups": shown_groups(session), "actions": session.execute(newest).all() if may_know_answers() else []}
 
 
 def trace(act: str, subject: str) -> Audit:
