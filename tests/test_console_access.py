@@ -11,7 +11,7 @@ from werkzeug.routing import Rule
 
 from bot.console.access import ACCESS, ROLES, Access
 from bot.console.sessions import IDLE, LASTS
-from models import Role
+from models import Audit, Role, WebSession
 from tests.console import Visitor
 from tests.world import World
 
@@ -139,3 +139,18 @@ def test_every_page_has_a_strict_policy_and_is_kept_by_nobody(small_world: World
         assert "default-src 'none'" in policy and "unsafe" not in policy
         assert response.headers["Cache-Control"] == "no-store"
         assert not re.search(r"<script(?![^>]* src=)|\sstyle=|\son\w+=|javascript:", response.text)
+
+
+def test_the_end_of_a_session_leaves_a_trace_wherever_she_has_a_role(small_world: World, sangha: int) -> None:
+    member = small_world.member(sangha, "+15558800001", roles=["organizer"])
+    hers, phone, tablet = (Visitor(small_world, member) for _ in range(3))
+    with small_world.store.read() as session:
+        newest = session.scalar(sa.select(sa.func.max(WebSession.id)))
+    for _ in range(2):
+        hers.post("/console/account/sessions", {"which": str(newest)})
+        hers.post("/console/account/sessions")
+    assert tablet.get("/").status_code == phone.get("/").status_code == 302
+    hers.post("/console/logout")
+    with small_world.store.read() as session:
+        rows = session.execute(sa.select(Audit.act, Audit.collective_id, Audit.membership_id).order_by(Audit.id))
+        assert [tuple(row) for row in rows] == [(act, sangha, member) for act in ("session ended", "session ended", "logged out")]

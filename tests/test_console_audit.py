@@ -19,7 +19,7 @@ from tests.world import World
 
 ROOT = Path(__file__).parent.parent
 # Who writes an audit row, and at which place (or by which name) it says what was done.
-_WRITERS = {"Audit": "act", "record_act": 3, "audit": 1, "trace": 0, "_trace": 1, "_audit": None, "tell_draft": 3}
+_WRITERS = {"Audit": "act", "record_act": 3, "audit": 1, "trace": 0, "trace_everywhere": 1, "_trace": 1, "_audit": None, "tell_draft": 3}
 # What stands in the holes of an act.
 _HOLES = {"role": "supporter", "how": "code", "kind": "alert", "reason": "filtered", "code": "30007"}
 
@@ -61,6 +61,7 @@ def _read(node: ast.expr) -> str:
 def test_every_act_that_is_recorded_has_a_name(small_world: World) -> None:
     acts = set(recorded_acts())
     assert {"logged in", "held", "supporter added", "approved by code", "member muted", "group saved", "line changed"} <= acts
+    assert {"note claimed", "note let go", "peer answered", "on duty", "off duty", "session ended", "logged out"} <= acts
     with small_world.app.test_request_context("/console/", headers={"Cookie": "chorus_language=es"}):
         unnamed = sorted(act for act in acts if say_act(act) == act)
     assert not unnamed, f"bot/console/traces.py does not know: {unnamed}"

@@ -20,6 +20,11 @@ from bot.console.words import mark
 ACTS = {
     "collective created": mark("collective made"),
     "logged in": mark("logged in to the console"),
+    "logged out": mark("logged out"),
+    "session ended": mark("ended sessions in the console"),
+    "on duty": mark("is on duty"),
+    "off duty": mark("is off duty"),
+    "peer answered": mark("answered somebody who asked for a peer"),
     "one-time codes set up": mark("app for one-time codes set up"),
     "second factor made": mark("app for one-time codes set up on the server"),
     "sent from the command line": mark("sent from the command line"),

@@ -12,6 +12,7 @@ from flask import redirect, request, url_for
 from flask.typing import ResponseReturnValue
 from sqlalchemy.orm import Session
 
+from bot.console.pages.members import trace
 from bot.console.acting import act_as_viewer
 from bot.console.blueprint import page
 from bot.console.drafts import keep_draft
@@ -56,6 +57,9 @@ def care() -> ResponseReturnValue:
 @page("/<word>/care/<int:number>/answer", methods=("POST",))
 def answer_peer(number: int) -> ResponseReturnValue:
     """Write to whoever asked: she reads it from the collective's number."""
+        if sent:
+            # Not the request's number: the numbers of notes run through it, and would tell when she asked.
+            turn.session.add(trace("peer answered", ""))
     words = " ".join(read_text(request, "words", LONGEST_ANSWER).split())
     seen = request.form.get("seen", "")
     if not words:
