@@ -11,7 +11,7 @@ from werkzeug.routing import Rule
 
 from bot.console.access import ACCESS, ROLES, Access
 from bot.console.sessions import IDLE, LASTS
-from models import Role
+from models import Audit, Role, WebSession
 from tests.console import Visitor
 from tests.world import World
 
@@ -84,6 +84,18 @@ def is_refused(page: str, location: str, access: Access) -> bool:
     return 'data-door="closed"' in page or (access.roles is not None and "/console/login" in location)
 
 
+@pytest.mark.parametrize("number", [2**31, 2**63])
+def test_a_number_that_no_column_holds_is_no_page(world: World, number: int) -> None:
+    member = world.member(world.collective("SANGHA"), "+15558800001", roles=ROLES)
+    visitor = Visitor(world, member, proven=True)
+    numbered = [rule for rule in rules(world) if "<int:" in rule.rule]
+    assert len(numbered) > 20
+    for rule in numbered:
+        path = path_of(rule).replace("999999", str(number))
+        answers = [visitor.get(path) if method == "GET" else visitor.post(path) for method in rule.methods & {"GET", "POST"}]
+        assert {answer.status_code for answer in answers} == {404}, path
+
+
 def test_what_is_not_there_and_what_is_not_hers_look_alike(small_world: World, sangha: int) -> None:
     small_world.collective("OTHERS")
     visitor = Visitor(small_world, small_world.member(sangha, "+15558800001", roles=["organizer"]))
@@ -140,3 +152,18 @@ def test_every_page_has_a_strict_policy_and_is_kept_by_nobody(small_world: World
         assert "default-src 'none'" in policy and "unsafe" not in policy
         assert response.headers["Cache-Control"] == "no-store"
         assert not re.search(r"<script(?![^>]* src=)|\sstyle=|\son\w+=|javascript:", response.text)
+
+
+def test_the_end_of_a_session_leaves_a_trace_wherever_she_has_a_role(small_world: World, sangha: int) -> None:
+    member = small_world.member(sangha, "+15558800001", roles=["organizer"])
+    hers, phone, tablet = (Visitor(small_world, member) for _ in range(3))
+    with small_world.store.read() as session:
+        newest = session.scalar(sa.select(sa.func.max(WebSession.id)))
+    for _ in range(2):
+        hers.post("/console/account/sessions", {"which": str(newest)})
+        hers.post("/console/account/sessions")
+    assert tablet.get("/").status_code == phone.get("/").status_code == 302
+    hers.post("/console/logout")
+    with small_world.store.read() as session:
+        rows = session.execute(sa.select(Audit.act, Audit.collective_id, Audit.membership_id).order_by(Audit.id))
+        assert [tuple(row) for row in rows] == [(act, sangha, member) for act in ("session ended", "session ended", "logged out")]

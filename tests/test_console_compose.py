@@ -13,7 +13,7 @@ import sqlalchemy as sa
 
 from bot.console import looks
 from bot.console.meters import measure, to_plain
-from bot.delivery.broadcasts import read_texts
+from bot.delivery.broadcasts import draft_broadcast, read_texts
 from bot.languages.segments import count_segments
 from models import Alert, Audit, Broadcast, BroadcastText, Group, GroupMember, Membership
 from tests.console import Visitor
@@ -259,6 +259,41 @@ def test_the_form_of_another_session_does_nothing(small_world: World) -> None:
 def made(world: World, asha: Visitor, **fields: str) -> Broadcast:
     asha.post("/compose", FORM | fields)
     return drafts(world)[-1]
+
+
+def test_a_group_of_care_is_offered_to_supporters_alone(small_world: World) -> None:
+    sangha, asha = make(small_world)
+    both = Visitor(small_world, small_world.member(sangha, BELA, roles=["organizer", "supporter"]))
+    with small_world.store.write() as session:
+        group = Group(collective_id=sangha, name="tuesdaycircle")
+        session.add(group)
+        session.flush()
+        number, now = group.id, small_world.clock.now()
+        session.add(GroupMember(group_id=number, membership_id=1))
+        before = draft_broadcast(session, now, sangha, "notice", {"en": "Hi"}, group_id=number, author_id=1).number
+        draft_broadcast(session, now, sangha, "check_in", {}, group_id=number)
+    assert "tuesdaycircle" in both.text("/compose") and "tuesdaycircle" not in asha.text("/compose")
+    refused = asha.post("/compose", FORM | {"group": str(number)})
+    assert refused.status_code == 400 and "Choose another one" in refused.text and len(drafts(small_world)) == 2
+    page = asha.text(f"/broadcasts/{before}/edit")
+    assert "Choose another one" in page and "tuesdaycircle" not in page, "it is not made a text to everyone without a word"
+
+
+def test_a_check_in_is_nothing_to_who_may_not_know_of_it(small_world: World) -> None:
+    sangha, asha = make(small_world)
+    with small_world.store.write() as session:
+        made = draft_broadcast(session, small_world.clock.now(), sangha, "check_in", {})
+        number, row = made.number, made.id
+    dora = Visitor(small_world, small_world.member(sangha, BELA, roles=["broadcaster"]))
+    nothing = dora.get("/broadcasts/999/edit")
+    for answer in (
+        dora.get(f"/broadcasts/{number}/edit"),
+        dora.post("/broadcasts/999/edit", {"draft": str(row), "text_en": "x"}),
+    ):
+        assert answer.status_code == 404 and plain(answer.text) == plain(nothing.text)
+    ahead = dora.post(f"/compose/look?change={number}", {"text_en": "x"}).text
+    assert ahead == dora.post("/compose/look?change=999", {"text_en": "x"}).text
+    assert asha.get(f"/broadcasts/{number}/edit").status_code == 409, "who says yes to it knows of it"
 
 
 def test_a_change_gives_a_new_number(world: World) -> None:

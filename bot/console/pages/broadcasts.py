@@ -14,7 +14,7 @@ from sqlalchemy.orm import Session
 from bot.console.acting import turn_of_viewer
 from bot.console.blueprint import blueprint, page
 from bot.console.forms import read_number
-from bot.console.looks import REFUSALS, Look, find_reach, is_large, look_at, say_when, say_why
+from bot.console.looks import REFUSALS, Look, find_reach, hidden_groups, is_large, look_at, say_when, say_why
 from bot.console.meters import Meter, measure, whole_text
 from bot.console.standings import KIND_NAMES, STATE_NAMES, read_progress
 from bot.console.views import deployment, language, now, place, refuse, say, show
@@ -33,6 +33,8 @@ from models.broadcasts import DONE, DRAFT, HELD, SCHEDULED, SENDING, STOPPED
 PAGE = 30
 # Who sees that somebody is asked how she is: those who say yes to it, and no others.
 CARE_KINDS, MAY_SEE_CARE = ("check_in",), frozenset({"organizer"})
+# What is left of it in the trail, supporters may read as well.
+MAY_READ_OF_CARE = MAY_SEE_CARE | {"supporter"}
 ASKED = "yes asked for"
 
 WHY_NOT = {
@@ -152,7 +154,12 @@ def find_broadcast(session: Session, number: int) -> Broadcast | None:
     """The collective's text of this number, if the viewer may know of it."""
     query = sa.select(Broadcast).where(Broadcast.collective_id == place().collective_id, Broadcast.number == number)
     found = session.scalars(query).one_or_none()
-    return None if found is not None and found.kind in CARE_KINDS and not place().roles & MAY_SEE_CARE else found
+    return found if found is not None and may_know_of(found) else None
+
+
+def may_know_of(found: Broadcast) -> bool:
+    """Whether the viewer may know of this text of the collective: that somebody is asked how she is, not everybody may."""
+    return found.kind not in CARE_KINDS or bool(place().roles & MAY_SEE_CARE)
 
 
 def no_such_text() -> ResponseReturnValue:
@@ -190,7 +197,7 @@ def _everything(session: Session, found: Broadcast, *, waits: bool) -> dict[str,
         "refused": say(REFUSALS[refused]) if refused is not None else None,
         "hand": read_hand(session, found, texts),
         "people": _people(session, found),
-        "group": session.scalar(sa.select(Group.name).where(Group.id == found.group_id)) if found.group_id is not None else None,
+        "group": session.scalar(sa.select(Group.name).where(Group.id == found.group_id, Group.id.not_in(hidden_groups(session)))),
         "starts_at": found.starts_at or (alert.starts_at if alert is not None else None),
         "corrects": corrected.number if corrected is not None else None,
         "corrected_by": correction.number if correction is not None else None,
