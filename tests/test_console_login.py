@@ -13,6 +13,7 @@ from bot.console.access import ACCESS, Access
 from bot.console.codes import PER_ASKER, PER_NUMBER, TRIES
 from bot.delivery.second_factor import check_factor
 from models import Audit, LoginCode
+from tests.conftest import make_settings, open_frozen
 from tests.console import SECRET, Visitor, code_now, give_factor
 from tests.delivery import ScriptedCarrier, pump_all
 from tests.world import World
@@ -32,6 +33,23 @@ def ask(visitor: Visitor, number: str, **named: object) -> tuple[int, str]:
     response = visitor.post("/console/login", {"number": number}, **named)
     ticket = re.search(r'name="ticket" value="([^"]+)"', response.text)
     return response.status_code, ticket[1] if ticket else ""
+
+
+def seen_at(address: str, forwarded: str | None = None) -> dict[str, object]:
+    """A request whose other end, seen from the web process, has this address; ``forwarded``: its X-Forwarded-For."""
+    headers = {} if forwarded is None else {"X-Forwarded-For": forwarded}
+    return {"environ_base": {"REMOTE_ADDR": address}, "headers": headers}
+
+
+def count_refused(world: World, requests: list[dict[str, object]]) -> int:
+    """How many of these requests, each for a number of its own, are too many."""
+    visitor = Visitor(world)
+    return [ask(visitor, f"+1555991{n:04d}", **each)[0] for n, each in enumerate(requests)].count(429)
+
+
+def behind(database_url: str, proxies: int) -> World:
+    """Chorus, told of so many proxies in front of it."""
+    return World(open_frozen(make_settings(database_url, trusted_proxies=proxies)))
 
 
 def sent_codes(world: World) -> list[tuple[str, str]]:
@@ -87,13 +105,45 @@ def test_a_code_is_over_after_ten_minutes(small_world: World, organizer: int) ->
 
 
 def test_codes_are_limited_by_number_and_by_asker(small_world: World, organizer: int) -> None:
-    visitor = Visitor(small_world)
-    assert [ask(visitor, HERS)[0] for _ in range(PER_NUMBER + 1)] == [200] * PER_NUMBER + [429]
-    assert [ask(visitor, f"+1555990{n:04d}")[0] for n in range(PER_ASKER)].count(429) == PER_NUMBER
+    visitor, at = Visitor(small_world), seen_at("9.9.9.9")
+    assert [ask(visitor, HERS, **at)[0] for _ in range(PER_NUMBER + 1)] == [200] * PER_NUMBER + [429]
+    assert [ask(visitor, f"+1555990{n:04d}", **at)[0] for n in range(PER_ASKER)].count(429) == PER_NUMBER
     small_world.clock.advance(timedelta(hours=1))
-    assert ask(visitor, HERS)[0] == 200
+    assert ask(visitor, HERS, **at)[0] == 200
     with small_world.store.read() as session:
         assert session.scalar(sa.select(sa.func.count(LoginCode.id))) == PER_ASKER + 1
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1", "10.1.2.3", "100.64.3.4", "::1", "fd00::1"])
+def test_a_proxy_that_chorus_was_not_told_of_shuts_nobody_out(small_world: World, organizer: int, address: str) -> None:
+    assert count_refused(small_world, [seen_at(address)] * (PER_ASKER + 2)) == 0
+    visitor = Visitor(small_world)
+    assert [ask(visitor, HERS, **seen_at(address))[0] for _ in range(PER_NUMBER + 1)][-1] == 429, "the number's own limit holds"
+
+
+def test_a_forged_address_changes_nothing(sqlite_url: str) -> None:
+    world = behind(sqlite_url, 0)
+    assert count_refused(world, [seen_at("9.9.9.9", f"8.8.4.{n}") for n in range(PER_ASKER + 2)]) == 2
+
+
+def test_behind_a_proxy_each_visitor_is_counted_for_herself(sqlite_url: str) -> None:
+    world = behind(sqlite_url, 1)
+    visitors = [seen_at("127.0.0.1", f"8.8.4.{n}") for n in range(PER_ASKER + 2)]
+    assert count_refused(world, visitors) == 0
+    forging = [seen_at("127.0.0.1", f"8.8.5.{n}, 127.0.0.1, 9.9.9.9") for n in range(PER_ASKER + 2)]
+    world.clock.advance(timedelta(days=2))
+    assert count_refused(world, forging) == 2, "only what our own proxy added counts"
+
+
+def test_only_the_address_is_taken_from_a_proxy(sqlite_url: str) -> None:
+    world = behind(sqlite_url, 1)
+    lies = {"X-Forwarded-Host": "evil.example", "X-Forwarded-Proto": "ftp", "X-Forwarded-Prefix": "/evil", "X-Forwarded-Port": "1"}
+    assert "evil" not in Visitor(world).get("/console/account", headers=lies).headers["Location"]
+    assert world.client.get("/console/login", headers=lies | {"X-Forwarded-For": "8.8.4.4"}).status_code == 200
+
+
+def test_one_subnet_of_ipv6_is_one_asker(small_world: World, organizer: int) -> None:
+    assert count_refused(small_world, [seen_at(f"2620:fe::{n}") for n in range(1, PER_ASKER + 3)]) == 2
 
 
 def test_rubbish_is_answered_kindly(small_world: World, organizer: int) -> None:

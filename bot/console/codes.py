@@ -42,20 +42,20 @@ class Asked:
     why: str | None = None
 
 
-def ask_code(deployment: Deployment, number: str, asker: str) -> Asked:
+def ask_code(deployment: Deployment, number: str, asker: str | None) -> Asked:
     """Send a code to this number, if somebody with a role has it. The answer is the same when nobody has.
 
-    ``asker``: the address that asks; only its hash is kept, for the limit.
+    ``asker``: who asks (``askers``); only its hash is kept, for the limit. None: nobody can tell, and only the number's limits hold.
     """
     store, now = deployment.store, deployment.clock.now()
     try:
         number = parse_number(number)
     except NumberRefused:
         return Asked(None, "no_number")
-    number_hash, asker_hash = store.hash_number(number), hmac.digest(store.token_key, b"asker|" + asker.encode(), "sha256")
+    number_hash, asker_hash = store.hash_number(number), hmac.digest(store.token_key, b"asker|" + (asker or "").encode(), "sha256")
     code = f"{secrets.randbelow(10**DIGITS):0{DIGITS}d}"
     with store.write() as session:
-        if _too_many(session, now, number_hash, asker_hash):
+        if _too_many(session, now, number_hash, asker_hash if asker else None):
             return Asked(None, "too_many")
         found = _whoever_may(session, number_hash)
         row = LoginCode(
@@ -90,14 +90,14 @@ def check_code(deployment: Deployment, ticket: str, code: str) -> tuple[int | No
         return row.person_id, None
 
 
-def _too_many(session: Session, now: datetime, number_hash: bytes, asker_hash: bytes) -> bool:
+def _too_many(session: Session, now: datetime, number_hash: bytes, asker_hash: bytes | None) -> bool:
     def asked(condition: Any, span: timedelta) -> int:
         return int(session.connection().execute(sa.select(sa.func.count()).where(condition, _k.c.asked_at > now - span)).scalar_one())
 
     return (
         asked(_k.c.number_hash == number_hash, NUMBER_SPAN) >= PER_NUMBER
         or asked(_k.c.number_hash == number_hash, DAY) >= PER_DAY
-        or asked(_k.c.asker_hash == asker_hash, ASKER_SPAN) >= PER_ASKER
+        or (asker_hash is not None and asked(_k.c.asker_hash == asker_hash, ASKER_SPAN) >= PER_ASKER)
     )
 
 

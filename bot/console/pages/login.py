@@ -9,6 +9,7 @@ from flask import Response, g, redirect, request, url_for
 from flask.typing import ResponseReturnValue
 
 from bot.console import words
+from bot.console.askers import name_asker
 from bot.console.blueprint import page
 from bot.console.codes import ask_code, check_code
 from bot.console.sessions import COOKIE, LASTS, end_session_of, name_device, open_session
@@ -34,7 +35,8 @@ def login() -> ResponseReturnValue:
 def ask_for_code() -> ResponseReturnValue:
     """Send a code. Known or not, the next page is the same."""
     target = _inside(request.form.get("next"))
-    asked = ask_code(deployment(), request.form.get("number", "")[:40], request.remote_addr or "")
+    this = deployment()
+    asked = ask_code(this, request.form.get("number", "")[:40], name_asker(request.remote_addr, this.settings.trusted_proxies))
     if asked.ticket is None:
         return show("login.html", 429 if asked.why == "too_many" else 400, why=asked.why, next=target, demo=_demo())
     return show("code.html", ticket=asked.ticket, why=None, next=target, demo=_demo())
