@@ -18,6 +18,7 @@ from tests.console import SECRET, Visitor, code_now, give_factor
 from tests.delivery import ScriptedCarrier, pump_all
 from tests.world import World
 
+ELSEWHERE = ("https://evil.example/", "//evil.example", "/healthz", "/console\\evil", "/consoles/")
 HERS, UNKNOWN, PLAIN = "+15558800001", "+15558800009", "+15558800002"
 
 
@@ -152,9 +153,16 @@ def test_rubbish_is_answered_kindly(small_world: World, organizer: int) -> None:
         assert visitor.post("/console/login", {"number": number}).status_code == 400
     for ticket in ("", "1", "1.x", "x.y", "999999999999999999.abc", "1.é"):
         assert visitor.post("/console/login/code", {"ticket": ticket, "code": "123456"}).status_code == 403
-    for target in ("https://evil.example/", "//evil.example", "/healthz", "/console\\evil", "/console/../x"):
+    for target in (*ELSEWHERE, "//[", "http://[", "/console/\r\nSet-Cookie: a=b", "/console/\x00", "/console/\t//evil.example"):
         page = visitor.get("/console/login", query_string={"next": target})
-        assert 'name="next" value="/console/\\' not in page.text and "evil.example" not in page.text.split("<main")[1]
+        assert page.status_code == 200 and 'name="next"' not in page.text.split("<main")[1]
+        assert visitor.post("/console/login", {"number": "hello", "next": target}).status_code == 400
+        _, ticket = ask(visitor, HERS)
+        [(_, code)] = sent_codes(small_world)
+        opened = visitor.post("/console/login/code", {"ticket": ticket, "code": code, "next": target})
+        assert (opened.status_code, opened.headers["Location"]) == (303, "/console/start"), "the code is not used up for nothing"
+        visitor = Visitor(small_world)
+        small_world.clock.advance(timedelta(hours=2))
 
 
 def test_the_second_step_asks_for_the_apps_code_once_in_ten_minutes(
@@ -181,6 +189,8 @@ def test_an_app_set_up_in_the_console_counts_a_day_later(small_world: World, org
     secret = re.search(r'name="secret" value="(\w{32})"', page)[1]
     assert secret != SECRET
     fields = {"membership": organizer, "secret": secret}
+    for rubbish in ("1" * 32, "a" * 32, "é" * 32, "A" * 31 + "0", "A" * 31, "A" * 33, "A" * 32 + "\n"):
+        assert visitor.post("/console/account/code", fields | {"secret": rubbish, "code": "000000"}).status_code == 400
     assert visitor.post("/console/account/code", fields | {"code": "000000"}).status_code == 400
     code = pyotp.TOTP(secret).at(int(small_world.clock.now().timestamp()))
     assert visitor.post("/console/account/code", fields | {"code": code}).status_code == 303

@@ -9,7 +9,7 @@ from flask.typing import ResponseReturnValue
 from bot.console.blueprint import page
 from bot.console.forms import read_number
 from bot.console.sessions import IDLE, end_session_of
-from bot.console.views import deployment, now, show, viewer
+from bot.console.views import deployment, now, refuse, say, show, viewer
 from bot.members.numbers import pending_change
 from models import SecondFactor, WebSession
 
@@ -39,8 +39,10 @@ def account() -> ResponseReturnValue:
 
 @page("/account/sessions", methods=("POST",))
 def end_session() -> ResponseReturnValue:
-    """End one session of hers, or (``which`` = 0) all but this one."""
+    """End one session of hers, or (``which`` = others) all but this one. A form that says neither ends none."""
     which = read_number(request, "which")
+    if not which and request.form.get("which") != "others":
+        return refuse(say("This form is too old."), say("Nothing was done. Go back, load the page again, and send it once more."), 400)
     with deployment().store.write() as session:
         if which:
             end_session_of(session, now(), viewer().person_id, which)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 from datetime import timedelta
 
 import pyotp
@@ -19,6 +20,8 @@ from bot.delivery.second_factor import matching_step
 from models import Audit, SecondFactor
 
 COUNTS_AFTER = timedelta(days=1)
+# As pyotp makes them: 32 letters of base32 (RFC 4648), 160 bits.
+SECRET = re.compile(r"[A-Z2-7]{32}")
 
 
 @page("/account/code/<int:membership>")
@@ -35,7 +38,7 @@ def keep_factor() -> ResponseReturnValue:
     """Keep the secret, once the app shows the right code for it."""
     here = _mine(read_number(request, "membership"))
     secret = request.form.get("secret", "")
-    if here is None or len(secret) != 32 or not secret.isalnum():
+    if here is None or not SECRET.fullmatch(secret):
         return refuse(say("This form is too old."), say("Nothing was done. Go back, load the page again, and send it once more."), 400)
     code = "".join(character for character in request.form.get("code", "") if character.isdecimal())
     step = matching_step(secret, code, now())

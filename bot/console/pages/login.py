@@ -90,10 +90,14 @@ def set_language() -> ResponseReturnValue:
 
 
 def _inside(target: str | None) -> str | None:
-    """Where to go afterwards: only inside the console, never to another site."""
-    parts = urlsplit(target or "")
-    fits = target and not parts.scheme and not parts.netloc and parts.path.startswith("/console/") and "\\" not in target
-    return target if fits else None
+    """Where to go afterwards: only inside the console, never to another site. Control characters have no place in a header."""
+    if not target or not target.isprintable() or "\\" in target:
+        return None
+    try:
+        parts = urlsplit(target)
+    except ValueError:  # "//[": half an address of IPv6
+        return None
+    return target if not parts.scheme and not parts.netloc and parts.path.startswith("/console/") else None
 
 
 def _demo() -> str | None:
