@@ -8,6 +8,7 @@ from datetime import timedelta
 import pyotp
 import pytest
 import sqlalchemy as sa
+from werkzeug.test import TestResponse
 
 from bot.console.access import ACCESS, Access
 from bot.console.codes import PER_ASKER, PER_NUMBER, TRIES
@@ -29,9 +30,19 @@ def organizer(small_world: World) -> int:
     return small_world.member(sangha, HERS, roles=["organizer"])
 
 
+def door_of(visitor: Visitor) -> str:
+    """What the login forms of this browser carry."""
+    return re.search(r'name="door" value="(\w{32})"', visitor.get("/console/login").text)[1]
+
+
+def enter(visitor: Visitor, ticket: str, code: str, **fields: str) -> TestResponse:
+    """Send the second form."""
+    return visitor.post("/console/login/code", {"ticket": ticket, "code": code, "door": door_of(visitor)} | fields)
+
+
 def ask(visitor: Visitor, number: str, **named: object) -> tuple[int, str]:
     """(status, ticket) of asking for a code."""
-    response = visitor.post("/console/login", {"number": number}, **named)
+    response = visitor.post("/console/login", {"number": number, "door": door_of(visitor)}, **named)
     ticket = re.search(r'name="ticket" value="([^"]+)"', response.text)
     return response.status_code, ticket[1] if ticket else ""
 
@@ -64,27 +75,60 @@ def test_a_code_by_text_opens_a_session(small_world: World, organizer: int) -> N
     _, ticket = ask(visitor, "+1 (555) 880-0001")
     [(to, code)] = sent_codes(small_world)
     assert to == HERS
-    response = visitor.post("/console/login/code", {"ticket": ticket, "code": f"{code[:3]} {code[3:]}"})
+    response = enter(visitor, ticket, f"{code[:3]} {code[3:]}")
     assert (response.status_code, response.headers["Location"]) == (303, "/console/start")
-    cookie = response.headers["Set-Cookie"]
+    [cookie] = [each for each in response.headers.getlist("Set-Cookie") if each.startswith("chorus_console=")]
     assert "HttpOnly" in cookie and "Secure" in cookie and "SameSite=Lax" in cookie
     assert visitor.get("/").status_code == 200
     with small_world.store.read() as session:
         assert session.scalars(sa.select(Audit.act)).all() == ["logged in"]
-    again = visitor.post("/console/login/code", {"ticket": ticket, "code": code})
-    assert again.status_code in (303, 403, 400) and "chorus_console" not in again.headers.get("Set-Cookie", "")
+    visitor.client.delete_cookie("chorus_console", path="/console")
+    again = enter(visitor, ticket, code)
+    assert again.status_code == 403 and "chorus_console" not in again.headers.get("Set-Cookie", "")
 
 
 @pytest.mark.parametrize("number", [UNKNOWN, PLAIN])
 def test_nobody_learns_who_has_a_role(small_world: World, organizer: int, number: str) -> None:
     known, unknown = Visitor(small_world), Visitor(small_world)
-    one = known.post("/console/login", {"number": HERS})
-    other = unknown.post("/console/login", {"number": number})
-    strip = lambda page: re.sub(r'value="\d+\.\w+"', "", page.text)  # noqa: E731 - the ticket differs for everybody
+    one = known.post("/console/login", {"number": HERS, "door": door_of(known)})
+    other = unknown.post("/console/login", {"number": number, "door": door_of(unknown)})
+    strip = lambda page: re.sub(r'value="(\d+\.)?\w{24,32}"', "", page.text)  # noqa: E731 - ticket and door differ for everybody
     assert (one.status_code, strip(one)) == (other.status_code, strip(other))
     assert [to for to, _ in sent_codes(small_world)] == [HERS]
     ticket = re.search(r'name="ticket" value="([^"]+)"', other.text)[1]
-    assert unknown.post("/console/login/code", {"ticket": ticket, "code": "000000"}).status_code == 403
+    assert enter(unknown, ticket, "000000").status_code == 403
+
+
+def test_nobody_is_logged_in_by_another_sites_form(small_world: World, organizer: int) -> None:
+    """As an old browser sends it: no Sec-Fetch-Site, no Origin. The attacker has a ticket and a code of his own."""
+    attacker, victim = Visitor(small_world), Visitor(small_world)
+    door = door_of(attacker)
+    _, ticket = ask(attacker, HERS)
+    [(_, code)] = sent_codes(small_world)
+    fields = {"ticket": ticket, "code": code}
+    for own in ({}, {"door": door}, {"door": ""}, {"door": "é"}):
+        refused = victim.post("/console/login/code", fields | own)
+        assert refused.status_code == 400 and "This form is too old." in refused.text
+        assert victim.post("/console/login", {"number": HERS} | own).status_code == 400
+    assert enter(victim, ticket, code).status_code == 403, "the ticket is worth nothing in another browser"
+    victim.client.set_cookie("chorus_door", "x", path="/console")
+    assert victim.post("/console/login/code", fields | {"door": door}).status_code == 400
+    assert enter(attacker, ticket, code).status_code == 303
+
+
+def test_two_tabs_and_the_back_button_log_in_all_the_same(small_world: World, organizer: int) -> None:
+    visitor = Visitor(small_world)
+    one_tab = door_of(visitor)
+    other_tab = door_of(visitor)
+    first = visitor.post("/console/login", {"number": HERS, "door": one_tab})
+    visitor.post("/console/login", {"number": UNKNOWN, "door": other_tab})
+    back = visitor.post("/console/login", {"number": HERS, "door": one_tab})
+    assert (first.status_code, back.status_code) == (200, 200)
+    codes = [code for _, code in sent_codes(small_world)]
+    for page, code in zip((first, back), codes, strict=True):
+        hidden = dict(re.findall(r'type="hidden" name="(\w+)" value="([^"]+)"', page.text.split("<main")[1]))
+        assert visitor.post("/console/login/code", hidden | {"code": code}).status_code == 303
+        visitor.client.delete_cookie("chorus_console", path="/console")
 
 
 def test_five_wrong_codes_end_it(small_world: World, organizer: int) -> None:
@@ -93,8 +137,8 @@ def test_five_wrong_codes_end_it(small_world: World, organizer: int) -> None:
     [(_, code)] = sent_codes(small_world)
     wrong = f"{(int(code) + 1) % 1_000_000:06d}"
     for _ in range(TRIES):
-        assert visitor.post("/console/login/code", {"ticket": ticket, "code": wrong}).status_code == 403
-    assert visitor.post("/console/login/code", {"ticket": ticket, "code": code}).status_code == 403
+        assert enter(visitor, ticket, wrong).status_code == 403
+    assert enter(visitor, ticket, code).status_code == 403
 
 
 def test_a_code_is_over_after_ten_minutes(small_world: World, organizer: int) -> None:
@@ -102,7 +146,7 @@ def test_a_code_is_over_after_ten_minutes(small_world: World, organizer: int) ->
     _, ticket = ask(visitor, HERS)
     [(_, code)] = sent_codes(small_world)
     small_world.clock.advance(timedelta(minutes=10))
-    assert visitor.post("/console/login/code", {"ticket": ticket, "code": code}).status_code == 403
+    assert enter(visitor, ticket, code).status_code == 403
 
 
 def test_codes_are_limited_by_number_and_by_asker(small_world: World, organizer: int) -> None:
@@ -150,16 +194,16 @@ def test_one_subnet_of_ipv6_is_one_asker(small_world: World, organizer: int) -> 
 def test_rubbish_is_answered_kindly(small_world: World, organizer: int) -> None:
     visitor = Visitor(small_world)
     for number in ("", "hello", "\x00", "१२३", "+1" + "5" * 60, "<script>"):
-        assert visitor.post("/console/login", {"number": number}).status_code == 400
+        assert ask(visitor, number)[0] == 400
     for ticket in ("", "1", "1.x", "x.y", "999999999999999999.abc", "1.é"):
-        assert visitor.post("/console/login/code", {"ticket": ticket, "code": "123456"}).status_code == 403
+        assert enter(visitor, ticket, "123456").status_code == 403
     for target in (*ELSEWHERE, "//[", "http://[", "/console/\r\nSet-Cookie: a=b", "/console/\x00", "/console/\t//evil.example"):
         page = visitor.get("/console/login", query_string={"next": target})
         assert page.status_code == 200 and 'name="next"' not in page.text.split("<main")[1]
-        assert visitor.post("/console/login", {"number": "hello", "next": target}).status_code == 400
+        assert visitor.post("/console/login", {"number": "hello", "next": target, "door": door_of(visitor)}).status_code == 400
         _, ticket = ask(visitor, HERS)
         [(_, code)] = sent_codes(small_world)
-        opened = visitor.post("/console/login/code", {"ticket": ticket, "code": code, "next": target})
+        opened = enter(visitor, ticket, code, next=target)
         assert (opened.status_code, opened.headers["Location"]) == (303, "/console/start"), "the code is not used up for nothing"
         visitor = Visitor(small_world)
         small_world.clock.advance(timedelta(hours=2))

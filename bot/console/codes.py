@@ -42,10 +42,11 @@ class Asked:
     why: str | None = None
 
 
-def ask_code(deployment: Deployment, number: str, asker: str | None) -> Asked:
+def ask_code(deployment: Deployment, number: str, asker: str | None, door: str) -> Asked:
     """Send a code to this number, if somebody with a role has it. The answer is the same when nobody has.
 
     ``asker``: who asks (``askers``); only its hash is kept, for the limit. None: nobody can tell, and only the number's limits hold.
+    ``door``: the token of the browser (``browsers``): in another one the ticket is worth nothing.
     """
     store, now = deployment.store, deployment.clock.now()
     try:
@@ -66,15 +67,15 @@ def ask_code(deployment: Deployment, number: str, asker: str | None) -> Asked:
         session.flush()
         if found is not None:
             _send(session, now, found, code)
-        ticket = f"{row.id}.{_seal(store, row.id)}"
+        ticket = f"{row.id}.{_seal(store, row.id, door)}"
     ring(deployment)
     return Asked(ticket)
 
 
-def check_code(deployment: Deployment, ticket: str, code: str) -> tuple[int | None, str | None]:
+def check_code(deployment: Deployment, ticket: str, code: str, door: str) -> tuple[int | None, str | None]:
     """(whoever logs in, None) for the right code; else (None, wrong | over): over means that a new code is needed."""
     store, now = deployment.store, deployment.clock.now()
-    row_id = _read_ticket(store, ticket)
+    row_id = _read_ticket(store, ticket, door)
     if row_id is None:
         return None, "over"
     with store.write() as session:
@@ -135,12 +136,12 @@ def _hash(store: Store, number_hash: bytes, code: str) -> bytes:
     return hmac.digest(store.token_key, b"code|" + number_hash + code.encode(), "sha256")
 
 
-def _seal(store: Store, row_id: int) -> str:
-    return hmac.digest(store.token_key, f"ticket|{row_id}".encode(), "sha256").hex()[:24]
+def _seal(store: Store, row_id: int, door: str) -> str:
+    return hmac.digest(store.token_key, f"ticket|{row_id}|{door}".encode(), "sha256").hex()[:24]
 
 
-def _read_ticket(store: Store, ticket: str) -> int | None:
+def _read_ticket(store: Store, ticket: str, door: str) -> int | None:
     row, _, seal = ticket.partition(".")
-    if not (row.isascii() and row.isdecimal() and len(row) < 16) or not hmac.compare_digest(seal.encode(), _seal(store, int(row)).encode()):
+    if not (row.isascii() and row.isdecimal() and len(row) < 16) or not hmac.compare_digest(seal.encode(), _seal(store, int(row), door).encode()):
         return None
     return int(row)
