@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import threading
 from datetime import timedelta
 
 import pyotp
@@ -12,11 +13,15 @@ from werkzeug.test import TestResponse
 
 from bot.console.access import ACCESS, Access
 from bot.console.codes import PER_ASKER, PER_NUMBER, TRIES
+from bot.console.pages.status import count_for_everybody
+from bot.delivery import logins
+from bot.delivery.leases import is_anything_waiting
+from bot.delivery.logins import write_codes
 from bot.delivery.second_factor import check_factor
-from models import Audit, LoginCode
+from models import Audit, LoginCode, Outbound
 from tests.conftest import make_settings, open_frozen
 from tests.console import SECRET, Visitor, code_now, give_factor
-from tests.delivery import ScriptedCarrier, pump_all
+from tests.delivery import ScriptedCarrier, pump_all, put_letter
 from tests.world import World
 
 ELSEWHERE = ("https://evil.example/", "//evil.example", "/healthz", "/console\\evil", "/consoles/")
@@ -97,6 +102,82 @@ def test_nobody_learns_who_has_a_role(small_world: World, organizer: int, number
     assert [to for to, _ in sent_codes(small_world)] == [HERS]
     ticket = re.search(r'name="ticket" value="([^"]+)"', other.text)[1]
     assert enter(unknown, ticket, "000000").status_code == 403
+
+
+@pytest.mark.parametrize("number", [HERS, UNKNOWN])
+def test_no_count_that_everybody_sees_moves_with_a_code(small_world: World, organizer: int, number: str) -> None:
+    stranger = Visitor(small_world)
+
+    def watch() -> tuple[str, str]:
+        metrics = small_world.client.get("/metrics").text
+        with small_world.store.read() as session:
+            return "\n".join(f"{name} {n}" for name, n in count_for_everybody(session)), metrics
+
+    before = watch()
+    assert 'lane="reply"' in before[1] and 'lane="code"' not in before[1]
+    ask(stranger, number)
+    assert watch() == before
+    with small_world.store.read() as session:
+        assert session.scalar(sa.select(sa.func.count(Outbound.id))) == 0, "the web process itself puts nothing into the outbox"
+    write_codes(small_world.store)
+    assert watch() == before, "waiting"
+    sent_codes(small_world)
+    assert watch() == before, "with the carrier"
+    with small_world.store.write() as session:
+        session.execute(sa.update(Outbound).values(state="delivered", done_at=small_world.clock.now()))
+    assert watch() == before, "on the phone"
+
+
+def test_a_known_number_and_an_unknown_one_cost_the_same_statements(small_world: World, organizer: int) -> None:
+    said: dict[str, list[str]] = {}
+    visitor = Visitor(small_world)
+    ask(visitor, "+15558800007")  # what is prepared once
+    for number in (UNKNOWN, HERS):
+        door, heard = door_of(visitor), said.setdefault(number, [])
+        hear = lambda *told, heard=heard: heard.append(told[2])  # noqa: E731
+        for engine in (small_world.store.engine, small_world.store.reader):
+            sa.event.listen(engine, "before_cursor_execute", hear)
+        visitor.post("/console/login", {"number": number, "door": door})
+        for engine in (small_world.store.engine, small_world.store.reader):
+            sa.event.remove(engine, "before_cursor_execute", hear)
+    assert said[HERS] == said[UNKNOWN] and any("login_codes" in statement for statement in said[HERS])
+    assert not any("phones" in statement or "people" in statement for statement in said[HERS])
+
+
+def test_a_code_waits_for_a_worker_and_is_sent_once(world: World) -> None:
+    world.member(world.collective(), HERS, roles=["organizer"])
+    with world.store.read() as session:
+        assert not is_anything_waiting(session, world.clock.now())
+    tickets = [ask(Visitor(world), number)[1] for number in (HERS, UNKNOWN)]
+    assert all(tickets)
+    with world.store.read() as session:
+        assert is_anything_waiting(session, world.clock.now()), "a lost bell is made good by the clock"
+    workers = [threading.Thread(target=write_codes, args=(world.store,)) for _ in range(4)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
+    assert [to for to, _ in sent_codes(world)] == [HERS]
+    with world.store.read() as session:
+        assert not is_anything_waiting(session, world.clock.now())
+        assert session.scalars(sa.select(LoginCode.seed)).all() == [None, None], "what a code is made from does not lie about"
+
+
+def test_a_code_that_is_over_is_not_sent(small_world: World, organizer: int) -> None:
+    ask(Visitor(small_world), HERS)
+    small_world.clock.advance(timedelta(minutes=10))
+    assert write_codes(small_world.store) == 1 and sent_codes(small_world) == []
+
+
+def test_codes_that_can_not_be_written_hold_nothing_else_up(
+    small_world: World, organizer: int, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    put_letter(small_world, organizer, "Hello")
+    monkeypatch.setattr(logins, "make_code", lambda *_: 1 / 0)
+    ask(Visitor(small_world), HERS)
+    carrier = ScriptedCarrier()
+    pump_all(small_world, carrier, 1.0)
+    assert carrier.bodies == ["Hello"] and "ZeroDivisionError" in caplog.text
 
 
 def test_nobody_is_logged_in_by_another_sites_form(small_world: World, organizer: int) -> None:

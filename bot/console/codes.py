@@ -1,4 +1,4 @@
-"""Logging in by phone: a six-digit code by text. Known and unknown numbers get the same answer after the same work.
+"""Logging in by phone: a six-digit code by text. Known and unknown numbers get the same answer after the same statements.
 
 Six digits, ten minutes, one use, five tries; three codes in fifteen minutes to one number, ten an hour from one address, twenty a day
 to one number (docs/safety.md; NIST SP 800-63B-4 lists codes by SMS as restricted, so whatever sends asks for the app's code as well).
@@ -16,14 +16,13 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from bot.delivery.bell import ring
-from bot.delivery.outbox import Letter, put
-from bot.delivery.routes import NoLine, line_for
+from bot.delivery.logins import LASTS, make_code
+from bot.delivery.logins import whoever_may as _whoever_may
 from bot.deployment import Deployment
-from bot.languages import words
 from bot.members.membership import NumberRefused, parse_number
-from models import LoginCode, Membership, Person, Phone, Role, Store
+from models import LoginCode, Store
 
-DIGITS, LASTS, TRIES = 6, timedelta(minutes=10), 5
+TRIES = 5
 PER_NUMBER, NUMBER_SPAN = 3, timedelta(minutes=15)
 PER_DAY, DAY = 20, timedelta(days=1)
 PER_ASKER, ASKER_SPAN = 10, timedelta(hours=1)
@@ -43,7 +42,7 @@ class Asked:
 
 
 def ask_code(deployment: Deployment, number: str, asker: str | None, door: str) -> Asked:
-    """Send a code to this number, if somebody with a role has it. The answer is the same when nobody has.
+    """Have a code sent to this number, if somebody with a role has it: a worker looks (``bot.delivery.logins``), not this process.
 
     ``asker``: who asks (``askers``); only its hash is kept, for the limit. None: nobody can tell, and only the number's limits hold.
     ``door``: the token of the browser (``browsers``): in another one the ticket is worth nothing.
@@ -54,19 +53,16 @@ def ask_code(deployment: Deployment, number: str, asker: str | None, door: str) 
     except NumberRefused:
         return Asked(None, "no_number")
     number_hash, asker_hash = store.hash_number(number), hmac.digest(store.token_key, b"asker|" + (asker or "").encode(), "sha256")
-    code = f"{secrets.randbelow(10**DIGITS):0{DIGITS}d}"
+    seed = secrets.token_bytes(16)
     with store.write() as session:
         if _too_many(session, now, number_hash, asker_hash if asker else None):
             return Asked(None, "too_many")
-        found = _whoever_may(session, number_hash)
         row = LoginCode(
-            number_hash=number_hash, asker_hash=asker_hash, code_hash=_hash(store, number_hash, code),
-            person_id=found.person_id if found else None, asked_at=now, expires_at=now + LASTS,
+            number_hash=number_hash, asker_hash=asker_hash, code_hash=_hash(store, number_hash, make_code(store, number_hash, seed)),
+            seed=seed, asked_at=now, expires_at=now + LASTS,
         )  # fmt: skip
         session.add(row)
         session.flush()
-        if found is not None:
-            _send(session, now, found, code)
         ticket = f"{row.id}.{_seal(store, row.id, door)}"
     ring(deployment)
     return Asked(ticket)
@@ -102,36 +98,6 @@ def _too_many(session: Session, now: datetime, number_hash: bytes, asker_hash: b
     )
 
 
-def _whoever_may(session: Session, number_hash: bytes) -> Any:
-    """The person who holds this phone now and has a role somewhere: person_id, phone_id, membership_id, language. None: nobody."""
-    return session.execute(
-        sa.select(Person.id.label("person_id"), Phone.id.label("phone_id"), Membership.id.label("membership_id"), Person.language)
-        .join(Phone, sa.and_(Phone.current_person_id == Person.id, Phone.detached_at.is_(None)))
-        .join(Membership, sa.and_(Membership.person_id == Person.id, Membership.state == "active"))
-        .join(Role, Role.membership_id == Membership.id)
-        .where(Phone.number_hash == number_hash)
-        .order_by(Membership.id)
-        .limit(1)
-    ).first()
-
-
-def _send(session: Session, now: datetime, found: Any, code: str) -> None:
-    language = found.language or "en"
-    try:
-        line_id = line_for(session, found.membership_id)
-    except NoLine:
-        return
-    body = words(language, "Your code for the console: {code}. It is good for 10 minutes. Nobody will ever ask you for it.", code=code)
-    put(
-        session,
-        now,
-        Letter(
-            "code", body, language, line_id, found.phone_id, person_id=found.person_id, membership_id=found.membership_id,
-            unprompted=False, expires_at=now + LASTS,
-        ),
-    )  # fmt: skip
-
-
 def _hash(store: Store, number_hash: bytes, code: str) -> bytes:
     return hmac.digest(store.token_key, b"code|" + number_hash + code.encode(), "sha256")
 
@@ -142,6 +108,6 @@ def _seal(store: Store, row_id: int, door: str) -> str:
 
 def _read_ticket(store: Store, ticket: str, door: str) -> int | None:
     row, _, seal = ticket.partition(".")
-    if not (row.isascii() and row.isdecimal() and len(row) < 16) or not hmac.compare_digest(seal.encode(), _seal(store, int(row), door).encode()):
+    if not (row.isascii() and row.isdecimal() and len(row) < 16):
         return None
-    return int(row)
+    return int(row) if hmac.compare_digest(seal.encode(), _seal(store, int(row), door).encode()) else None
