@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import re
 import threading
+from collections.abc import Callable
 from datetime import timedelta
 
 import pyotp
@@ -12,7 +14,7 @@ import sqlalchemy as sa
 from werkzeug.test import TestResponse
 
 from bot.console.access import ACCESS, Access
-from bot.console.codes import PER_ASKER, PER_NUMBER, TRIES
+from bot.console.codes import PER_ASKER, PER_NUMBER, TRIES, Asked, ask_code
 from bot.console.pages.status import count_for_everybody
 from bot.delivery import logins
 from bot.delivery.leases import is_anything_waiting
@@ -238,6 +240,36 @@ def test_codes_are_limited_by_number_and_by_asker(small_world: World, organizer:
     assert ask(visitor, HERS, **at)[0] == 200
     with small_world.store.read() as session:
         assert session.scalar(sa.select(sa.func.count(LoginCode.id))) == PER_ASKER + 1
+
+
+def at_once(acts: list[Callable[[], Asked]]) -> list[str | None]:
+    """What came of all of these, begun in the same moment."""
+    gate, came = threading.Barrier(len(acts)), []
+
+    def run(act: Callable[[], Asked]) -> None:
+        gate.wait()
+        came.append(act().why)
+
+    threads = [threading.Thread(target=run, args=(act,)) for act in acts]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(came) == len(acts)
+    return came
+
+
+def test_a_burst_gets_no_more_than_the_limits(world: World) -> None:
+    world.member(world.collective(), HERS, roles=["organizer"])
+    _ = world.store.token_key
+    ask_for = functools.partial(ask_code, world.deployment)
+    came = at_once([functools.partial(ask_for, HERS, f"9.9.9.{n}", "d") for n in range(16)])
+    assert came.count(None) == PER_NUMBER, "one number, many askers"
+    came = at_once([functools.partial(ask_for, f"+1555990{n:04d}", "8.8.8.8", "d") for n in range(16)])
+    assert came.count(None) == PER_ASKER, "one asker, many numbers"
+    world.clock.advance(timedelta(days=2))
+    crossed = [functools.partial(ask_for, f"+1555990{n % 2:04d}", f"8.8.8.{n // 2 % 2}", "d") for n in range(16)]
+    assert at_once(crossed).count(None) == 2 * PER_NUMBER, "two numbers and two askers crosswise: nobody waits for ever"
 
 
 @pytest.mark.parametrize("address", ["127.0.0.1", "10.1.2.3", "100.64.3.4", "::1", "fd00::1"])
