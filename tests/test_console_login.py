@@ -14,7 +14,8 @@ import sqlalchemy as sa
 from werkzeug.test import TestResponse
 
 from bot.console.access import ACCESS, Access
-from bot.console.codes import PER_ASKER, PER_NUMBER, TRIES, Asked, ask_code
+from bot.console.browsers import mark_browser
+from bot.console.codes import NUMBER_SPAN, PER_ASKER, PER_BROWSER, PER_DAY, PER_NUMBER, TRIES, Asked, ask_code
 from bot.console.pages.status import count_for_everybody
 from bot.delivery import logins
 from bot.delivery.leases import is_anything_waiting
@@ -240,6 +241,43 @@ def test_codes_are_limited_by_number_and_by_asker(small_world: World, organizer:
     assert ask(visitor, HERS, **at)[0] == 200
     with small_world.store.read() as session:
         assert session.scalar(sa.select(sa.func.count(LoginCode.id))) == PER_ASKER + 1
+
+
+def use_up(world: World, number: str) -> None:
+    """Strangers, each from an address of its own, ask for all the codes that a number gets in a day."""
+    world.clock.advance(timedelta(days=1))
+    for n in range(PER_DAY):
+        if n % PER_NUMBER == 0:
+            world.clock.advance(NUMBER_SPAN)
+        assert ask_code(world.deployment, number, f"8.8.{n}.1", "d").ticket
+    world.clock.advance(NUMBER_SPAN)
+    sent_codes(world)
+
+
+def test_strangers_lock_nobody_out_of_her_own_browser(small_world: World, organizer: int) -> None:
+    hers, at = Visitor(small_world), seen_at("9.9.9.9")
+    _, ticket = ask(hers, HERS, **at)
+    [(_, code)] = sent_codes(small_world)
+    [cookie] = [each for each in enter(hers, ticket, code).headers.getlist("Set-Cookie") if each.startswith("chorus_known=")]
+    assert "HttpOnly" in cookie and "Secure" in cookie and "Path=/console" in cookie
+    hers.client.delete_cookie("chorus_console", path="/console")
+    use_up(small_world, HERS)
+    assert ask(Visitor(small_world), HERS, **at)[0] == 429
+    _, ticket = ask(hers, HERS, **at)
+    [(_, code)] = sent_codes(small_world)
+    assert enter(hers, ticket, code).status_code == 303
+    hers.client.delete_cookie("chorus_console", path="/console")
+    assert [ask(hers, HERS, **at)[0] for _ in range(PER_BROWSER + 1)] == [200] * PER_BROWSER + [429], "but not without end"
+
+
+def test_a_mark_is_good_for_its_number_only_and_can_not_be_made_up(small_world: World, organizer: int) -> None:
+    use_up(small_world, UNKNOWN)
+    mark = mark_browser(small_world.store, small_world.store.hash_number(HERS))
+    token, _, seal = mark.partition(".")
+    for cookie in (mark, "", "x", f"{token}.", f"{token}.{seal[:-1]}0", f".{seal}", f"{token}.é", "." * 500):
+        assert ask_code(small_world.deployment, UNKNOWN, "9.9.9.9", "d", cookie).why == "too_many"
+    for number in (HERS, UNKNOWN):
+        assert number.strip("+") not in mark and small_world.store.hash_number(number).hex() not in mark
 
 
 def at_once(acts: list[Callable[[], Asked]]) -> list[str | None]:

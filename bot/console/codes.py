@@ -1,7 +1,8 @@
 """Logging in by phone: a six-digit code by text. Known and unknown numbers get the same answer after the same statements.
 
 Six digits, ten minutes, one use, five tries; three codes in fifteen minutes to one number, ten an hour from one address, twenty a day
-to one number (docs/safety.md; NIST SP 800-63B-4 lists codes by SMS as restricted, so whatever sends asks for the app's code as well).
+to one number, six of its own to a browser that she logged in with before (docs/safety.md; NIST SP 800-63B-4 lists codes by SMS as
+restricted, so whatever sends asks for the app's code as well).
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
+from bot.console.browsers import mark_browser, read_mark
 from bot.delivery.bell import ring
 from bot.delivery.logins import LASTS, make_code
 from bot.delivery.logins import whoever_may as _whoever_may
@@ -26,6 +28,8 @@ TRIES = 5
 PER_NUMBER, NUMBER_SPAN = 3, timedelta(minutes=15)
 PER_DAY, DAY = 20, timedelta(days=1)
 PER_ASKER, ASKER_SPAN = 10, timedelta(hours=1)
+# A day's for a browser that logged in with this number before, counted anew from each login. No stranger can use it up.
+PER_BROWSER = 6
 
 _k: Any = LoginCode.__table__
 
@@ -41,22 +45,25 @@ class Asked:
     why: str | None = None
 
 
-def ask_code(deployment: Deployment, number: str, asker: str | None, door: str) -> Asked:
+def ask_code(deployment: Deployment, number: str, asker: str | None, door: str, mark: str | None = None) -> Asked:
     """Have a code sent to this number, if somebody with a role has it: a worker looks (``bot.delivery.logins``), not this process.
 
     ``asker``: who asks (``askers``); only its hash is kept, for the limit. None: nobody can tell, and only the number's limits hold.
-    ``door``: the token of the browser (``browsers``): in another one the ticket is worth nothing.
+    ``door``: the token of the browser (``browsers``): in another one the ticket is worth nothing. ``mark``: its cookie that tells with
+    which number it logged in before.
     """
     store, now = deployment.store, deployment.clock.now()
     try:
         number = parse_number(number)
     except NumberRefused:
         return Asked(None, "no_number")
-    number_hash, asker_hash = store.hash_number(number), hmac.digest(store.token_key, b"asker|" + (asker or "").encode(), "sha256")
-    counted, seed = asker_hash if asker else None, secrets.token_bytes(16)
+    number_hash, seed = store.hash_number(number), secrets.token_bytes(16)
+    known = read_mark(store, mark, number_hash)
+    asker_hash = _hash_asker(store, f"known browser {known}" if known else asker or "")
+    counted = asker_hash if known or asker else None
     with store.write() as session:
         _take_turns(session, number_hash, counted)
-        if _too_many(session, now, number_hash, counted):
+        if _too_many(session, now, number_hash, counted, is_known=known is not None):
             return Asked(None, "too_many")
         row = LoginCode(
             number_hash=number_hash, asker_hash=asker_hash, code_hash=_hash(store, number_hash, make_code(store, number_hash, seed)),
@@ -88,6 +95,14 @@ def check_code(deployment: Deployment, ticket: str, code: str, door: str) -> tup
         return row.person_id, None
 
 
+def mark_of(deployment: Deployment, ticket: str, door: str) -> str | None:
+    """The mark for the browser in which this ticket's code was right: it goes on getting codes for that number."""
+    row_id = _read_ticket(deployment.store, ticket, door)
+    with deployment.store.read() as session:
+        row = session.get(LoginCode, row_id) if row_id is not None else None
+    return mark_browser(deployment.store, row.number_hash) if row is not None else None
+
+
 def _take_turns(session: Session, *hashes: bytes | None) -> None:
     """One request at a time for a number, and for an asker, until the transaction's end: a hundred at once must not count the same few.
 
@@ -99,15 +114,27 @@ def _take_turns(session: Session, *hashes: bytes | None) -> None:
             connection.execute(sa.select(sa.func.pg_advisory_xact_lock(key)))
 
 
-def _too_many(session: Session, now: datetime, number_hash: bytes, asker_hash: bytes | None) -> bool:
+def _too_many(session: Session, now: datetime, number_hash: bytes, asker_hash: bytes | None, *, is_known: bool) -> bool:
+    """Whether this request is one over the limits.
+
+    Strangers can use up a number's codes of a day: the browser that she logged in with before has some of its own, whatever they do.
+    """
+
     def asked(condition: Any, span: timedelta) -> int:
         return int(session.connection().execute(sa.select(sa.func.count()).where(condition, _k.c.asked_at > now - span)).scalar_one())
 
+    of_number, of_asker = _k.c.number_hash == number_hash, _k.c.asker_hash == asker_hash
+    if is_known and asked(of_asker, DAY) < PER_BROWSER:
+        return False
     return (
-        asked(_k.c.number_hash == number_hash, NUMBER_SPAN) >= PER_NUMBER
-        or asked(_k.c.number_hash == number_hash, DAY) >= PER_DAY
-        or (asker_hash is not None and asked(_k.c.asker_hash == asker_hash, ASKER_SPAN) >= PER_ASKER)
+        asked(of_number, NUMBER_SPAN) >= PER_NUMBER
+        or asked(of_number, DAY) >= PER_DAY
+        or (asker_hash is not None and asked(of_asker, ASKER_SPAN) >= PER_ASKER)
     )
+
+
+def _hash_asker(store: Store, asker: str) -> bytes:
+    return hmac.digest(store.token_key, b"asker|" + asker.encode(), "sha256")
 
 
 def _hash(store: Store, number_hash: bytes, code: str) -> bytes:

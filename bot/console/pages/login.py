@@ -14,8 +14,8 @@ from flask.typing import ResponseReturnValue
 from bot.console import words
 from bot.console.askers import name_asker
 from bot.console.blueprint import page
-from bot.console.browsers import DOOR, DOOR_LASTS, door_field, new_door, read_door
-from bot.console.codes import ask_code, check_code
+from bot.console.browsers import DOOR, DOOR_LASTS, KNOWN, KNOWN_LASTS, door_field, new_door, read_door
+from bot.console.codes import ask_code, check_code, mark_of
 from bot.console.sessions import COOKIE, LASTS, end_session_of, name_device, open_session
 from bot.console.views import LANGUAGE_COOKIE, deployment, now, refuse, say, show, viewer
 from models import Audit, Membership, Role
@@ -45,7 +45,7 @@ def ask_for_code() -> ResponseReturnValue:
     if door is None:
         return _too_old()
     asker = name_asker(request.remote_addr, this.settings.trusted_proxies)
-    asked = ask_code(this, request.form.get("number", "")[:40], asker, door)
+    asked = ask_code(this, request.form.get("number", "")[:40], asker, door, request.cookies.get(KNOWN))
     if asked.ticket is None:
         return _show_form("login.html", door, 429 if asked.why == "too_many" else 400, why=asked.why, next=target)
     return _show_form("code.html", door, ticket=asked.ticket, why=None, next=target)
@@ -67,6 +67,8 @@ def enter_code() -> ResponseReturnValue:
             session.add(Audit(collective_id=collective_id, membership_id=membership_id, act="logged in", at=now()))
     response = redirect(target or url_for("console.start"), 303)
     _set_cookie(response, COOKIE, token, LASTS)
+    if mark := mark_of(this, ticket, door):
+        _set_cookie(response, KNOWN, mark, KNOWN_LASTS)
     return response
 
 
