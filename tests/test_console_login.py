@@ -21,7 +21,7 @@ from bot.delivery import logins
 from bot.delivery.leases import is_anything_waiting
 from bot.delivery.logins import write_codes
 from bot.delivery.second_factor import check_factor
-from models import Audit, LoginCode, Outbound
+from models import Audit, LoginCode, Membership, Outbound, Role
 from tests.conftest import make_settings, open_frozen
 from tests.console import SECRET, Visitor, code_now, give_factor
 from tests.delivery import ScriptedCarrier, pump_all, put_letter
@@ -376,6 +376,29 @@ def test_the_second_step_asks_for_the_apps_code_once_in_ten_minutes(
     assert visitor.post("/console/account/sessions", {"which": "17"}).status_code == 303
     small_world.clock.advance(timedelta(minutes=2))
     assert 'name="proof"' in visitor.post("/console/account/sessions", {"which": "17"}).text
+
+
+def test_an_app_of_one_collective_proves_nothing_in_another(small_world: World, organizer: int) -> None:
+    """She organizes in both; her app is SANGHA's."""
+    maitri = small_world.collective("MAITRI")
+    with small_world.store.write() as session:
+        person = session.get_one(Membership, organizer).person_id
+        there = Membership(person_id=person, collective_id=maitri, joined_at=small_world.clock.now())
+        session.add(there)
+        session.flush()
+        session.add(Role(membership_id=there.id, role="organizer"))
+    give_factor(small_world, organizer)
+    visitor = Visitor(small_world, organizer)
+    assert visitor.post("/settings/cap", {"cap": "", "proof": code_now(small_world)}).status_code == 303
+    assert visitor.post("/settings/cap", {"cap": ""}).status_code == 303, "here it counts for ten minutes"
+    visitor.word = "maitri"
+    refused = visitor.post("/settings/cap", {"cap": ""})
+    assert refused.status_code == 200 and "Set up the app" in refused.text
+    give_factor(small_world, there.id)
+    small_world.clock.advance(timedelta(minutes=1))
+    assert visitor.post("/settings/cap", {"cap": "", "proof": code_now(small_world)}).status_code == 303
+    visitor.word = "sangha"
+    assert 'name="proof"' in visitor.post("/settings/cap", {"cap": ""}).text
 
 
 def test_an_app_set_up_in_the_console_counts_a_day_later(small_world: World, organizer: int) -> None:

@@ -124,7 +124,7 @@ def stand_at_the_door() -> ResponseReturnValue | None:
             check_form(request, g.viewer, deployment().settings.public_url)
         except FormRefused:
             return refuse(say("This form is too old."), say("Nothing was done. Go back, load the page again, and send it once more."), 400)
-        if access.proof and not g.viewer.has_proof(moment):
+        if access.proof:
             return ask_for_proof()
     return None
 
