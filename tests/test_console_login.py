@@ -21,6 +21,8 @@ from bot.delivery import logins
 from bot.delivery.leases import is_anything_waiting
 from bot.delivery.logins import write_codes
 from bot.delivery.second_factor import check_factor
+from bot.languages import words
+from bot.languages.segments import count_segments
 from models import Audit, LoginCode, Membership, Outbound, Role
 from tests.conftest import make_settings, open_frozen
 from tests.console import SECRET, Visitor, code_now, give_factor
@@ -423,3 +425,89 @@ def test_an_app_set_up_in_the_console_counts_a_day_later(small_world: World, org
     small_world.clock.advance(timedelta(days=1))
     assert verdict() == "right"
     assert verdict() == "wrong_code", "each code works once"
+
+
+FOR_HER = "{collective}: a new app for codes was set up for you, good from tomorrow. Not you? Tell another organizer today."
+FOR_THE_OTHERS = (
+    "{collective}: somebody set up a new app for codes, good from tomorrow. Whose? Look in the console, Who did what, and ask her."
+)
+OTHER_SECRET = "KRSXG5CTMVRXEZLUKRSXG5CTMVRXEZLU"
+
+
+def code_of(world: World, secret: str) -> str:
+    """What an app with this secret shows now."""
+    return pyotp.TOTP(secret).at(int(world.clock.now().timestamp()))
+
+
+def verdict_on(world: World, member: int, secret: str) -> str:
+    """What becomes of the code that an app with this secret shows now."""
+    world.clock.advance(timedelta(minutes=2))
+    with world.store.write() as session:
+        return check_factor(session, world.clock.now(), member, code_of(world, secret))
+
+
+def set_up(world: World, member: int, secret: str, old: str | None = None) -> int:
+    """Send the form of another app; the answer's status."""
+    fields = {"membership": member, "secret": secret, "code": code_of(world, secret)} | ({} if old is None else {"old": old})
+    return Visitor(world, member).post("/console/account/code", fields).status_code
+
+
+def test_another_app_needs_a_code_of_the_one_before(small_world: World, organizer: int) -> None:
+    give_factor(small_world, organizer)
+    assert 'name="old"' in Visitor(small_world, organizer).text(f"/console/account/code/{organizer}")
+    for old in (None, "", "000000", code_of(small_world, OTHER_SECRET)):
+        assert set_up(small_world, organizer, OTHER_SECRET, old) == 400
+    assert verdict_on(small_world, organizer, SECRET) == "right"
+    for _ in range(4):
+        assert set_up(small_world, organizer, OTHER_SECRET, "000000") == 400
+    assert set_up(small_world, organizer, OTHER_SECRET, code_of(small_world, SECRET)) == 400
+    small_world.clock.advance(timedelta(minutes=2))
+    assert set_up(small_world, organizer, OTHER_SECRET, "111111") == 400
+    assert set_up(small_world, organizer, OTHER_SECRET, code_of(small_world, SECRET)) == 400, "locked after five wrong ones"
+
+
+def test_the_app_before_goes_on_until_the_new_one_counts(small_world: World, organizer: int) -> None:
+    give_factor(small_world, organizer)
+    assert set_up(small_world, organizer, OTHER_SECRET, code_of(small_world, SECRET)) == 303
+    assert verdict_on(small_world, organizer, OTHER_SECRET) == "wrong_code"
+    assert verdict_on(small_world, organizer, SECRET) == "right", "nobody is locked out for a day"
+    assert "until then the old one does" in Visitor(small_world, organizer).text("/console/account")
+    assert set_up(small_world, organizer, OTHER_SECRET) == 303, "a form sent twice sets up one app"
+    small_world.clock.advance(timedelta(days=1))
+    assert verdict_on(small_world, organizer, SECRET) == "wrong_code"
+    assert verdict_on(small_world, organizer, OTHER_SECRET) == "right"
+    assert "until then" not in Visitor(small_world, organizer).text("/console/account")
+
+
+def test_an_app_that_does_not_count_yet_can_be_set_up_anew_with_its_own_code(small_world: World, organizer: int) -> None:
+    assert set_up(small_world, organizer, SECRET) == 303
+    small_world.clock.advance(timedelta(hours=23))
+    assert set_up(small_world, organizer, OTHER_SECRET) == 400
+    assert set_up(small_world, organizer, OTHER_SECRET, code_of(small_world, SECRET)) == 303
+    small_world.clock.advance(timedelta(hours=23))
+    assert verdict_on(small_world, organizer, OTHER_SECRET) == "not_yet"
+    small_world.clock.advance(timedelta(hours=1))
+    assert verdict_on(small_world, organizer, OTHER_SECRET) == "right"
+
+
+def test_she_and_the_other_organizers_hear_of_a_new_app(world: World) -> None:
+    sangha = world.collective()
+    hers = world.member(sangha, HERS, roles=["organizer"])
+    world.member(sangha, "+15558800003", roles=["organizer"])
+    world.member(sangha, PLAIN, roles=["supporter"])
+    assert set_up(world, hers, SECRET) == 303
+    carrier = ScriptedCarrier()
+    pump_all(world, carrier, 5.0)
+    said = {taken.to: taken.body for taken in carrier.taken}
+    assert said.keys() == {HERS, "+15558800003"}
+    assert said[HERS] == FOR_HER.format(collective="Sangha") and said["+15558800003"] == FOR_THE_OTHERS.format(collective="Sangha")
+    world.clock.advance(timedelta(days=1))
+    assert set_up(world, hers, OTHER_SECRET, code_of(world, SECRET)) == 303
+    pump_all(world, carrier, 5.0)
+    assert sorted(taken.to for taken in carrier.taken) == [HERS] * 2 + ["+15558800003"] * 2
+
+
+def test_the_texts_about_a_new_app_fit_their_segments() -> None:
+    for text in (FOR_HER, FOR_THE_OTHERS):
+        for language, most in (("en", 1), ("es", 1), ("hi-Latn", 1), ("hi", 2)):
+            assert count_segments(words(language, text, collective="Sangha of the North")).segments <= most

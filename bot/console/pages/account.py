@@ -30,7 +30,7 @@ def account() -> ResponseReturnValue:
         ).all()
         ids = [place.membership_id for place in viewer().places]
         factors = {
-            factor.membership_id: factor.good_from
+            factor.membership_id: factor
             for factor in session.scalars(sa.select(SecondFactor).where(SecondFactor.membership_id.in_(ids)))
         }
         change = pending_change(session, viewer().person_id)
