@@ -511,3 +511,12 @@ def test_the_texts_about_a_new_app_fit_their_segments() -> None:
     for text in (FOR_HER, FOR_THE_OTHERS):
         for language, most in (("en", 1), ("es", 1), ("hi-Latn", 1), ("hi", 2)):
             assert count_segments(words(language, text, collective="Sangha of the North")).segments <= most
+
+
+@pytest.mark.parametrize(
+    ("asked", "spoken"),
+    [("es-MX, en;q=0.5", "es"), ("fr, hi-IN;q=0.8, en;q=0.5", "hi"), ("hi-Latn, es;q=0.4", "en"), ("de", "en"), ("*", "en"), ("", "en")],
+)
+def test_a_page_speaks_the_first_language_of_the_browser_that_it_knows(small_world: World, asked: str, spoken: str) -> None:
+    page = small_world.client.get("/console/login", headers={"Accept-Language": asked}).text
+    assert f'<html lang="{spoken}">' in page
