@@ -7,6 +7,7 @@ import click
 
 from bot import create_app
 from bot.commands import make_command_line
+from bot.health.places import take_place
 from bot.settings import SettingsRefused
 
 # gunicorn's WORKER_BOOT_ERROR: its master stops then, instead of starting worker after worker for ever.
@@ -28,3 +29,6 @@ except SettingsRefused as refusal:
         # A clear list instead of a traceback: whoever deploys reads this line first.
         print(refusal, file=sys.stderr)
         raise SystemExit(1 if "FLASK_RUN_FROM_CLI" in os.environ else BOOT_ERROR) from None
+else:
+    if "FLASK_RUN_FROM_CLI" not in os.environ:
+        take_place(app.extensions["chorus"].store)

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import os
 import re
+import signal
 import socket
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -23,16 +27,20 @@ from sqlalchemy.orm import Session
 from bot import create_app
 from bot.delivery.broadcasts import hold_broadcast, release_broadcast
 from bot.deployment import Deployment
+from bot.health.places import Place, count_web_processes
 from models import Broadcast, Collective, Keyring, Line, Outbound, Spending, Store, Timer
 from models.clock import real_seconds
 from models.messages import QUEUED
 from models.migrations import head_revision, upgrade
 from tests.cli import commands_of
+from tests.conftest import DATA_KEY
 from tests.delivery import ScriptedCarrier, add_many_members, pump_all, send_broadcast
 from tests.servers import PostgresServer
-from tests.world import World
+from tests.waiting import wait_for
+from tests.world import ACCOUNT, TOKEN, World
 
 LINE = "+15550001111"
+ROOT = Path(__file__).resolve().parents[1]
 CANARIES = ("+15550004001", "5550004001", "Maya", "the words")
 
 
@@ -416,6 +424,51 @@ def test_the_doctor_refuses_two_web_processes_on_sqlite(healthy: Deployment, mon
     monkeypatch.setenv("WEB_CONCURRENCY", "4")
     with workers(healthy.settings.redis_url, 1):
         assert commands_of(healthy)("doctor").exit_code == 1
+
+
+def test_the_doctor_counts_the_web_processes_on_sqlite(healthy: Deployment) -> None:
+    one, two = Place(healthy.store), Place(healthy.store)
+    with workers(healthy.settings.redis_url, 1):
+        one.take()
+        one.take()
+        assert "web: one process runs" in commands_of(healthy)("doctor").output
+        two.take()
+        result = commands_of(healthy)("doctor")
+        assert result.exit_code == 1 and "2 web processes run on SQLite" in result.output
+        one.leave()
+        assert commands_of(healthy)("doctor").exit_code == 0
+        two.leave()
+        assert "web: no process runs here now" in commands_of(healthy)("doctor").output
+
+
+SERVES = """
+import os, sys, time, wsgi
+for _ in range(int(sys.argv[1])):  # as gunicorn --preload does
+    if os.fork() == 0:
+        break
+os.write(1, b"up\\n")  # one piece: the others write beside it
+time.sleep(60)
+"""
+
+
+@pytest.mark.parametrize("children", [0, 2])
+def test_a_web_process_is_counted_while_it_lives(healthy: Deployment, children: int) -> None:
+    """The application that was loaded before the fork is its children's: the parent serves nobody."""
+    settings = healthy.settings
+    environment = os.environ | {
+        "DATABASE_URL": settings.database_url, "REDIS_URL": settings.redis_url, "TWILIO_ACCOUNT_SID": ACCOUNT, "TWILIO_AUTH_TOKEN": TOKEN,
+        "PUBLIC_URL": settings.public_url, "SECRET_KEY": settings.secret_key, "DATA_KEYS": DATA_KEY,
+    }  # fmt: skip
+    command = [sys.executable, "-c", SERVES, str(children)]
+    with subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, start_new_session=True) as started:
+        try:
+            assert started.stdout is not None
+            for _ in range(children + 1):
+                assert started.stdout.readline() == b"up\n"
+            assert count_web_processes(healthy.store) == max(children, 1)
+        finally:
+            os.killpg(started.pid, signal.SIGKILL)
+    wait_for(lambda: count_web_processes(healthy.store) == 0, "the end of the processes", 10.0)
 
 
 def test_the_doctor_speaks_of_one_and_of_several(healthy: Deployment) -> None:

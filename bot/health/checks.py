@@ -23,6 +23,7 @@ from bot.delivery.caps import find_near_cap, format_money
 from bot.delivery.money import broadcast_limit
 from bot.deployment import Deployment
 from bot.health.outbox import LATE, stuck_lines
+from bot.health.places import count_web_processes
 from bot.schedule.timers import TRIES
 from bot.upkeep.retention import is_behind
 from models import DatabaseBusy, Line, Outbound, SealBroken, Timer
@@ -120,24 +121,27 @@ def check_redis(deployment: Deployment) -> Check:
 
 
 def check_workers(deployment: Deployment) -> Check:
-    """Whether somebody sends; on SQLite, whether it is one worker and one web process, for SQLite has one writer."""
+    """Whether somebody sends; on SQLite, whether it is one worker, for SQLite has one writer."""
     count = count_workers(deployment)
     if count is None:
         return Check("workers", False, "unknown while Redis is down", "Start Redis first.")
     if count == 0:
         return Check("workers", False, "none runs: nothing is sent except direct replies", "Start one: python worker.py")
-    if deployment.store.is_sqlite:
-        if count > 1:
-            return Check("workers", False, f"{count} run on SQLite, which has one writer", "Stop all but one, or move to PostgreSQL.")
-        concurrency = os.environ.get("WEB_CONCURRENCY", "1")
-        if concurrency not in ("", "0", "1"):
-            return Check(
-                "workers",
-                False,
-                f"WEB_CONCURRENCY={concurrency} starts several web processes on SQLite",
-                "Use one process with threads, or PostgreSQL.",
-            )
+    if deployment.store.is_sqlite and count > 1:
+        return Check("workers", False, f"{count} run on SQLite, which has one writer", "Stop all but one, or move to PostgreSQL.")
     return Check("workers", True, f"{count} run{'s' if count == 1 else ''}")
+
+
+def check_web(deployment: Deployment) -> Check:
+    """On SQLite: whether one web process runs, however it was started. None is no fault: the doctor may come before it."""
+    todo = "Use one process with threads (gunicorn --workers 1 --threads 16), or PostgreSQL."
+    concurrency = os.environ.get("WEB_CONCURRENCY", "1")
+    if concurrency not in ("", "0", "1"):
+        return Check("web", False, f"WEB_CONCURRENCY={concurrency} starts several web processes on SQLite", todo)
+    running = count_web_processes(deployment.store)
+    if running > 1:
+        return Check("web", False, f"{running} web processes run on SQLite, which has one writer", todo)
+    return Check("web", True, "one process runs" if running else "no process runs here now")
 
 
 def check_lines(deployment: Deployment) -> list[Check]:
@@ -203,6 +207,8 @@ def examine(deployment: Deployment) -> list[Check]:
         checks.append(check_keys(deployment))
     redis = check_redis(deployment)
     checks += [redis, check_workers(deployment)]
+    if deployment.store.is_sqlite:
+        checks.append(check_web(deployment))
     if all(check.ok for check in checks if check.name in ("database", "data keys")):
         checks += check_lines(deployment)
         checks.append(check_retention(deployment))
