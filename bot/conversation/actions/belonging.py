@@ -33,6 +33,7 @@ from models import (
 # Kept with each consent, so that what was agreed to can be shown later. Raise it when the join text changes.
 CONSENT_TEXT = "join-1"
 PAUSE_DAYS = 7
+MOST_TRIED = 3  # words behind JOIN that are compared with those of collectives
 
 
 @action(
@@ -174,11 +175,15 @@ def address_of(turn: Turn, collective_id: int) -> str:
 
 
 def nearest_public_word(turn: Turn, word: str) -> str | None:
-    """A public word on this line that looks like ``word``. Words that are not public are never suggested to anybody."""
+    """A public word on this line that looks like ``word``, or like one of the first words in it ("SANGHA please", "SANGHA\n\nSent from
+    my phone"). Words that are not public are never suggested to anybody."""
     mine = sa.select(CollectiveLine.collective_id).where(CollectiveLine.line_id == turn.line.id)
     public = turn.session.scalars(sa.select(Collective.word).where(Collective.public, Collective.id.in_(mine))).all()
-    found = process.extractOne(fold(word), public, scorer=fuzz.ratio, score_cutoff=70)
-    return None if found is None else str(found[0]).upper()
+    for said in (word, *word.split()[:MOST_TRIED]):
+        found = process.extractOne(fold(said), public, scorer=fuzz.ratio, score_cutoff=70)
+        if found is not None:
+            return str(found[0]).upper()
+    return None
 
 
 @action(outcomes=[{"collective": "Sangha"}])
