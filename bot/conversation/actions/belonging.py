@@ -11,8 +11,7 @@ from rapidfuzz import fuzz, process
 from bot.conversation.actions.acting import action
 from bot.conversation.talk import end_all
 from bot.conversation.turn import Belonging, Turn
-from bot.languages import match_language
-from bot.languages.answers import fold
+from bot.languages.answers import fold, parse_language
 from models import (
     Collective,
     CollectiveLine,
@@ -297,7 +296,7 @@ def keep_name(turn: Turn, name: str) -> dict[str, Any]:
 @action(outcomes=[{"language": "en"}, {"language": None}])
 def understand_language(turn: Turn, said: str | None) -> dict[str, Any]:
     """Which language she named; None when it is none of ours."""
-    return {"language": match_language(said or "")}
+    return {"language": parse_language(said or "")}
 
 
 @action()
