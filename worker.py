@@ -16,8 +16,9 @@ from types import FrameType
 from typing import Any
 
 from redis import Redis
+from redis.client import Pipeline
 from redis.exceptions import RedisError
-from rq import Queue, SimpleWorker
+from rq import Queue, SimpleWorker, worker_registration
 from rq.exceptions import StopRequested
 
 from bot.conversation.due import close_due_poll, end_idle_conversations, run_out_patience
@@ -69,6 +70,14 @@ class BellWorker(SimpleWorker):
 
     def handle_warm_shutdown_request(self) -> None:
         self.stop.set()
+
+    def heartbeat(self, timeout: int | None = None, pipeline: Pipeline | None = None) -> None:
+        """Once in WORKER_TTL - 15 seconds and after each job. A Redis that lost everything hears again who works here (RQ says it at its
+        start only); else the doctor would look for a worker while it sends, and never see two on SQLite."""
+        super().heartbeat(timeout, pipeline)
+        if pipeline is None and not self.connection.sismember(self.redis_workers_keys, self.key):
+            self.connection.hset(self.key, mapping=self.serialize())
+            worker_registration.register(self)
 
     def set_shutdown_requested_date(self) -> None:
         try:

@@ -3,7 +3,7 @@
 from datetime import timedelta
 
 from bot.conversation.actions import keep_language, keep_name, read_about, read_me, read_roles, understand_language
-from bot.conversation.steps import SILENCE, Choice, Do, Flow, OwnWords, PersonName, Say
+from bot.conversation.steps import SILENCE, Do, Flow, LanguageChoice, OwnWords, PersonName, Say
 
 
 def help_() -> Flow:
@@ -77,11 +77,11 @@ def name(said: str | None = None) -> Flow:
 
 
 def lang(said: str | None = None) -> Flow:
-    """LANG HI, or LANG alone."""
+    """LANG HI, LANG hindi, or LANG alone."""
     understood = yield Do("understood", understand_language, {"said": said})
     language = understood["language"]
     if language is None:
-        language = yield Choice(
+        language = yield LanguageChoice(
             "language",
             OwnWords("Language? / Idioma? / Bhasha?"),
             within=timedelta(hours=24),

@@ -6,9 +6,9 @@ from bot.conversation.actions import hand_over, read_asked, read_belongings
 from bot.conversation.steps import SILENCE, Choice, Do, Flow, OwnWords
 
 
-def which_question(text: str, asked: list[int]) -> Flow:
-    """Two of our questions are open, and her text answers both."""
-    found = yield Do("asked", read_asked, {"asked": asked})
+def which_question(text: str, asked: list[int], voted: list[int] | None = None) -> Flow:
+    """Two of our questions are open, and her text answers both. ``voted``: votes that she was not asked for, and gave by POLLS."""
+    found = yield Do("asked", read_asked, {"asked": asked, "voted": voted})
     chosen = yield Choice(
         "which",
         "Which one do you answer? Reply with a letter.",
@@ -16,7 +16,9 @@ def which_question(text: str, asked: list[int]) -> Flow:
         within=timedelta(hours=2),
     )
     if chosen is not SILENCE:
-        yield Do("hand_over", hand_over, {"text": text, "outbound_id": int(chosen)})
+        vote = chosen.startswith("vote ")
+        meant = {"broadcast_id": int(chosen.removeprefix("vote "))} if vote else {"outbound_id": int(chosen)}
+        yield Do("hand_over", hand_over, {"text": text, **meant})
 
 
 def which_group(text: str, groups: list[int]) -> Flow:

@@ -10,6 +10,7 @@ from bot.languages.answers import (
     clean_text,
     fold,
     parse_choice,
+    parse_language,
     parse_number,
     parse_scale,
     parse_yes_no,
@@ -31,6 +32,20 @@ UNCLEAR = """|yes but no|no idea|yes or no|yes/no|n/a|ha ha|haha|not|thanks|grac
 
 def cases(table: str) -> list[str]:
     return table.replace("\n", "").split("|")
+
+
+LANGUAGE = {
+    "en": "en|EN|English|in english please|LANG en|inglés",
+    "es": "es|español|Espanol.|idioma español|lang es|Spanish por favor",
+    "hi": "hi|Hindi|हिंदी|हिन्दी।|lang hindi|LANG hi|bhasha hindi|भाषा हिंदी",
+    "hi-Latn": "hi-latn|LANG hi-latn|hinglish|lang hindi in english|Hindi (abc)",
+    None: "b|lang|hindi english spanish|my english is bad|no|",
+}
+
+
+@pytest.mark.parametrize(("language", "texts"), LANGUAGE.items(), ids=str)
+def test_a_language_by_its_name(language: str | None, texts: str) -> None:
+    assert {text: parse_language(text) for text in texts.split("|")} == dict.fromkeys(texts.split("|"), language)
 
 
 @pytest.mark.parametrize("text", cases(YES))

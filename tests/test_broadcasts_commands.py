@@ -154,11 +154,56 @@ def test_resend_from_the_command_line(run: Run, world: World, sangha: int) -> No
     assert early.exit_code == 1 and "still being looked up" in early.output
     change(world, Outbound, Outbound.id == lost, checks=2, check_at=None)
     assert "1 message will be sent once more" in run("broadcast", "resend", number).output
-    assert status(run, number)["resent"] == 1 and status(run, number)["counts"]["queued"] == 1
+    assert status(run, number)["resent"] == 0 and status(run, number)["counts"]["queued"] == 1
     assert run("broadcast", "resend", number).exit_code == 1
+    change(world, Outbound, Outbound.id == lost, state="sent", attempt=2)
+    assert status(run, number)["resent"] == 1
 
 
-# --- what holds it ----------------------------------------------------------------------------------------------------------------------
+# --- what waits for another try -----------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def tried(run: Run, world: World, sangha: int) -> str:
+    """A broadcast that is done: one phone was off, and is tried again in an hour."""
+    number = send(run)
+    change(world, Outbound, Outbound.broadcast_id == int(number), state="delivered", attempt=1)
+    again = {"state": "held", "reason": "retry", "error_code": 30003, "resent": True, "due_at": world.clock.now() + timedelta(hours=1)}
+    change(world, Outbound, Outbound.id == rows(world)[0].id, **again)
+    change(world, Broadcast, Broadcast.id == int(number), state="done", done_at=world.clock.now())
+    return number
+
+
+def test_one_that_is_done_says_who_is_tried_again(run: Run, tried: str) -> None:
+    told = status(run, tried)
+    assert (told["state"], told["resent"], told["waiting"]) == ("done", 0, {"retry": 1})
+    for more in ((), ("--watch",)):
+        shown = run("broadcast", "status", tried, *more).output
+        assert "1 waits for another try, the first at 2026-04-12 10:00 UTC." in shown, shown
+
+
+def test_what_left_once_is_not_counted_as_what_will_not_leave(run: Run, world: World, tried: str) -> None:
+    change(world, Outbound, Outbound.id == rows(world)[1].id, state="queued", attempt=0)
+    shown = run("broadcast", "stop", tried).output
+    assert "Stopped: 1 message will not leave." in shown
+    assert "1 message had left once and waited for another try: there is none." in shown
+    assert status(run, tried)["counts"]["stopped"] == 2
+
+
+# --- its two numbers -----------------------------------------------------------------------------------------------------
+
+
+def test_status_says_which_number_is_for_whom(run: Run, world: World, sangha: int) -> None:
+    tenants = world.collective("TENANTS")
+    world.member(tenants, "+15550004009")
+    assert send(run) == "1"
+    made = run("broadcast", "send", "--collective", "TENANTS", "--text", "We meet at six", "--yes").stdout.strip().splitlines()[-1]
+    shown = run("broadcast", "status", made).output
+    assert shown.startswith("Broadcast 2: sending,")
+    assert "  2 is its number in these commands; organizers text 1 (STATUS 1).\n" in shown
+
+
+# --- what holds it -----------------------------------------------------------------------------------------------------
 
 
 def holding(world: World, broadcast: int) -> str:

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import os
 import re
+import signal
 import socket
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -23,17 +27,31 @@ from sqlalchemy.orm import Session
 from bot import create_app
 from bot.delivery.broadcasts import hold_broadcast, release_broadcast
 from bot.deployment import Deployment
+from bot.health.places import Place, count_web_processes
 from models import Broadcast, Collective, Keyring, Line, Outbound, Spending, Store, Timer
 from models.clock import real_seconds
 from models.messages import QUEUED
 from models.migrations import head_revision, upgrade
 from tests.cli import commands_of
+from tests.conftest import DATA_KEY
 from tests.delivery import ScriptedCarrier, add_many_members, pump_all, send_broadcast
 from tests.servers import PostgresServer
-from tests.world import World
+from tests.waiting import wait_for
+from tests.world import ACCOUNT, TOKEN, World
 
 LINE = "+15550001111"
+ROOT = Path(__file__).resolve().parents[1]
 CANARIES = ("+15550004001", "5550004001", "Maya", "the words")
+
+
+@pytest.fixture
+def world(world: World, redis_url: str) -> World:
+    """Its Redis answers, so that what is late has no excuse."""
+    return World(redirected(world.deployment, redis_url=redis_url))
+
+
+def without_redis(world: World) -> Deployment:
+    return redirected(world.deployment, redis_url="redis://127.0.0.1:1/0")
 
 
 def client_of(deployment: Deployment) -> FlaskClient:
@@ -61,16 +79,31 @@ def put_out(world: World, **values: Any) -> int:
 # --- /healthz -----------------------------------------------------------------------------------------------------------
 
 
-def test_all_is_well(world: World, redis_url: str) -> None:
-    response = client_of(redirected(world.deployment, redis_url=redis_url)).get("/healthz")
+def test_all_is_well(world: World) -> None:
+    response = client_of(world.deployment).get("/healthz")
     assert response.status_code == 200 and response.get_json()["status"] == "ok"
     assert response.headers["Cache-Control"] == "no-store"
 
 
 def test_redis_down_alone_is_degraded(world: World) -> None:
-    response = client_of(world.deployment).get("/healthz")
+    response = client_of(without_redis(world)).get("/healthz")
     assert response.status_code == 200
     assert response.get_json() == {"status": "degraded", "database": "ok", "redis": "down", "outbox": "ok", "timers": "ok"}
+
+
+def test_what_waits_for_redis_is_not_stuck(world: World) -> None:
+    """Nobody is woken to send it; a restart of the web process, which is what a 503 asks for, would mend nothing."""
+    put_out(world)
+    assert client_of(world.deployment).get("/healthz").status_code == 503
+    response = client_of(without_redis(world)).get("/healthz")
+    assert response.status_code == 200 and response.get_json()["status"] == "degraded"
+
+
+@pytest.mark.parametrize("values", [{"state": "held", "reason": "quiet_hours"}, {"state": "claimed", "lease_until": 1.0}], ids=str)
+def test_what_nobody_sweeps_is_stuck_without_redis_too(world: World, values: dict[str, Any]) -> None:
+    """The sweep needs no bell: every clock has died."""
+    put_out(world, **values)
+    assert client_of(without_redis(world)).get("/healthz").status_code == 503
 
 
 def test_a_redis_that_hangs_costs_little(world: World) -> None:
@@ -216,10 +249,10 @@ def test_what_is_let_go_is_due_from_then_on(world: World) -> None:
     assert client_of(world.deployment).get("/healthz").status_code == 503
 
 
-def test_late_timers_degrade(world: World, redis_url: str) -> None:
+def test_late_timers_degrade(world: World) -> None:
     with world.store.write() as session:
         session.add(Timer(kind="broadcast", subject_id=1, key="a", due_at=world.clock.now() - timedelta(minutes=3)))
-    response = client_of(redirected(world.deployment, redis_url=redis_url)).get("/healthz")
+    response = client_of(world.deployment).get("/healthz")
     assert response.status_code == 200 and response.get_json()["status"] == "degraded" and response.get_json()["timers"] == "late"
 
 
@@ -393,6 +426,61 @@ def test_the_doctor_refuses_two_web_processes_on_sqlite(healthy: Deployment, mon
         assert commands_of(healthy)("doctor").exit_code == 1
 
 
+def test_the_doctor_counts_the_web_processes_on_sqlite(healthy: Deployment) -> None:
+    one, two = Place(healthy.store), Place(healthy.store)
+    with workers(healthy.settings.redis_url, 1):
+        one.take()
+        one.take()
+        assert "web: one process runs" in commands_of(healthy)("doctor").output
+        two.take()
+        result = commands_of(healthy)("doctor")
+        assert result.exit_code == 1 and "2 web processes run on SQLite" in result.output
+        one.leave()
+        assert commands_of(healthy)("doctor").exit_code == 0
+        two.leave()
+        assert "web: no process runs here now" in commands_of(healthy)("doctor").output
+
+
+SERVES = """
+import os, sys, time, wsgi
+for _ in range(int(sys.argv[1])):  # as gunicorn --preload does
+    if os.fork() == 0:
+        break
+os.write(1, b"up\\n")  # one piece: the others write beside it
+time.sleep(60)
+"""
+
+
+@pytest.mark.parametrize("children", [0, 2])
+def test_a_web_process_is_counted_while_it_lives(healthy: Deployment, children: int) -> None:
+    """The application that was loaded before the fork is its children's: the parent serves nobody."""
+    settings = healthy.settings
+    environment = os.environ | {
+        "DATABASE_URL": settings.database_url, "REDIS_URL": settings.redis_url, "TWILIO_ACCOUNT_SID": ACCOUNT, "TWILIO_AUTH_TOKEN": TOKEN,
+        "PUBLIC_URL": settings.public_url, "SECRET_KEY": settings.secret_key, "DATA_KEYS": DATA_KEY,
+    }  # fmt: skip
+    command = [sys.executable, "-c", SERVES, str(children)]
+    with subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, start_new_session=True) as started:
+        try:
+            assert started.stdout is not None
+            for _ in range(children + 1):
+                assert started.stdout.readline() == b"up\n"
+            assert count_web_processes(healthy.store) == max(children, 1)
+        finally:
+            os.killpg(started.pid, signal.SIGKILL)
+    wait_for(lambda: count_web_processes(healthy.store) == 0, "the end of the processes", 10.0)
+
+
+def test_the_doctor_speaks_of_one_and_of_several(healthy: Deployment) -> None:
+    world = World(healthy)
+    put_out(world)
+    assert "1 line has messages late" in commands_of(healthy)("doctor").output
+    put_out(world, line_id=world.line("+15550001112"))
+    assert "2 lines have messages late" in commands_of(healthy)("doctor").output
+    result = commands_of(redirected(healthy, redis_url="redis://127.0.0.1:1/0"))("doctor")
+    assert "messages wait for Redis; none is late for another reason" in result.output
+
+
 def test_the_doctor_says_why_a_line_is_held(healthy: Deployment) -> None:
     with healthy.store.write() as session:
         session.execute(sa.update(Line).values(held_until=healthy.clock.now() + timedelta(hours=1), held_code=30034))
@@ -414,7 +502,7 @@ def test_the_doctor_speaks_of_money_and_of_unknown_outcomes(healthy: Deployment)
         result = commands_of(healthy)("doctor")
     assert result.exit_code == 0, "remarks only"
     assert "money of SANGHA: 41.00 of 50.00 are spent this month; at 45.00 broadcasts and polls wait" in result.output
-    assert "flask money cap --collective SANGHA" in result.output and "1 messages have an unknown outcome" in result.output
+    assert "flask money cap --collective SANGHA" in result.output and "1 message has an unknown outcome and is being" in result.output
 
 
 def test_the_doctor_knows_keys_that_do_not_fit(healthy: Deployment) -> None:

@@ -22,7 +22,7 @@ from tests.world import World
 ROOT = Path(__file__).parent.parent
 OURS = [path for room in ("bot", "flows", "models") for path in sorted((ROOT / room).rglob("*.py"))]
 NOW = datetime(2026, 4, 12, 9, 0, tzinfo=UTC)
-STEPS = {"Say", "Do", "YesNo", "YesNoMaybe", "Choice", "Scale", "FreeText", "PersonName", "Number", "Day"}
+STEPS = {"Say", "Do", "YesNo", "YesNoMaybe", "Choice", "LanguageChoice", "Scale", "FreeText", "PersonName", "Number", "Day"}
 
 # Segments a text may take: one where it can. What says more has its reason here.
 BUDGET = {"en": 1, "es": 1, "hi-Latn": 1, "hi": 2}

@@ -14,7 +14,7 @@ from bot.health import metrics, outbox, recent
 from models import Collective, Inbound, Outbound, Spending, Store, Timer
 from models.clock import real_seconds
 from tests.delivery import ScriptedCarrier, add_many_members, pump_all, send_broadcast
-from tests.test_health import CANARIES, client_of, put_out
+from tests.test_health import CANARIES, client_of, put_out, redirected
 from tests.world import World
 
 LINE = "+15550001111"
@@ -32,7 +32,7 @@ def ago(world: World, **span: float) -> Any:
     return world.clock.now() - timedelta(**span)
 
 
-def test_what_waits_by_lane_and_state(world: World) -> None:
+def test_what_waits_by_lane_and_state(world: World, redis_url: str) -> None:
     put_out(world)
     put_out(world, lane=2, due_at=ago(world, seconds=5))
     put_out(world, state="held", reason="quiet_hours", due_at=ago(world, hours=-8))
@@ -52,7 +52,9 @@ def test_what_waits_by_lane_and_state(world: World) -> None:
     assert found['chorus_queue_oldest_seconds{lane="relay",state="queued"}'] == 5
     assert found['chorus_queue_oldest_seconds{lane="broadcast",state="held"}'] == 0, "its hour has not come"
     assert (found['chorus_held{reason="quiet_hours"}'], found['chorus_held{reason="cap"}']) == (1, 1)
-    assert found["chorus_lines_stuck"] == 1 and found["chorus_redis_up"] == 0
+    assert found["chorus_lines_stuck"] == 0 and found["chorus_redis_up"] == 0, "they wait for Redis"
+    found = scrape(World(redirected(world.deployment, redis_url=redis_url)))
+    assert found["chorus_lines_stuck"] == 1 and found["chorus_redis_up"] == 1
 
 
 def test_unknown_outcomes_and_their_age(world: World) -> None:

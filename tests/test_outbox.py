@@ -272,6 +272,9 @@ def test_the_status_names_every_state(world: World) -> None:
     number = send_broadcast(world, collective)
     change(world, Outbound, Outbound.id == rows(world, number)[0].id, state="delivered", resent=True)
     found = status(world, number)
+    assert (found["total"], found["resent"]) == (2, 0), "it is to go again, and has not yet"
+    change(world, Outbound, Outbound.id == rows(world, number)[0].id, attempt=2)
+    found = status(world, number)
     assert (found["total"], found["resent"]) == (2, 1)
     assert found["counts"] == dict.fromkeys(OUTBOUND_STATES, 0) | {"delivered": 1, "queued": 1}
     with pytest.raises(LookupError):

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import base64
+import os
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from bot.commands import make_command_line
 from bot.settings import SettingsRefused, read_settings
 
+ROOT = Path(__file__).resolve().parents[1]
+# What a process needs that knows nothing of any deployment.
+BARE = {"PATH": "/usr/bin:/bin", "PYTHONPATH": str(ROOT), "HOME": os.environ.get("HOME", "/tmp")}
 GOOD = {
     "DATABASE_URL": "postgresql://chorus:hidden-password@db.example.org/chorus",
     "TWILIO_ACCOUNT_SID": "AC" + "a1" * 16,
@@ -107,8 +112,52 @@ def test_the_settings_hide_their_secrets() -> None:
 
 
 def test_the_web_process_ends_with_the_list_and_no_traceback() -> None:
-    root = Path(__file__).resolve().parents[1]
-    environment = {"PATH": "/usr/bin:/bin", "PYTHONPATH": str(root), **GOOD, "SECRET_KEY": "hunter2"}
-    ended = subprocess.run([sys.executable, "-c", "import wsgi"], cwd=root, env=environment, capture_output=True, text=True, timeout=60)
-    assert ended.returncode == 1
+    environment = BARE | GOOD | {"SECRET_KEY": "hunter2"}
+    ended = subprocess.run([sys.executable, "-c", "import wsgi"], cwd=ROOT, env=environment, capture_output=True, text=True, timeout=60)
+    assert ended.returncode == 3
     assert "SECRET_KEY:" in ended.stderr and "Traceback" not in ended.stderr and "hunter2" not in ended.stderr
+
+
+def test_gunicorn_starts_no_worker_after_one_that_was_refused() -> None:
+    """It takes any exit but 3 for a slip, and would boot workers for ever."""
+    command = [sys.executable, "-m", "gunicorn", "wsgi:app", "--bind", "127.0.0.1:0", "--no-control-socket"]
+    ended = subprocess.run(command, cwd=ROOT, env=BARE, capture_output=True, text=True, timeout=60)
+    assert ended.returncode == 3
+    assert ended.stderr.count("Chorus can not start with these settings") == 1 and "Traceback" not in ended.stderr
+
+
+# --- flask without any setting ------------------------------------------------------------------------------------------
+
+
+def flask(*arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "flask", *arguments]
+    return subprocess.run(command, cwd=ROOT, env=BARE, capture_output=True, text=True, timeout=60, input="")
+
+
+@pytest.mark.parametrize(("arguments", "said"), [(("--help",), "broadcast"), (("flows",), "check_in"), (("talk", "check_in"), "bot: ")])
+def test_what_needs_no_deployment_needs_no_setting(arguments: tuple[str, ...], said: str) -> None:
+    done = flask(*arguments)
+    assert done.returncode == 0 and said in done.stdout and "can not start" not in done.stderr, done.stderr
+
+
+@pytest.mark.parametrize("arguments", [("doctor",), ("run", "--port", "1"), ("routes",)], ids=" ".join)
+def test_what_needs_the_deployment_says_which_settings_are_missing(arguments: tuple[str, ...]) -> None:
+    done = flask(*arguments)
+    assert done.returncode == 1 and "DATABASE_URL: is not set" in done.stderr and "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("db", "upgrade"),
+        ("collective", "create", "Sangha", "--word", "SANGHA", "--line", "+15550001111", "--organizer", "+15550002222"),
+        ("members", "export", "--collective", "SANGHA"),
+        ("broadcast", "send", "--collective", "SANGHA", "--text", "Hello", "--yes"),
+        ("broadcast", "status", "1"),
+        ("purge",),
+    ],
+    ids=" ".join,
+)
+def test_every_command_of_a_refused_deployment_is_refused(arguments: tuple[str, ...]) -> None:
+    ended = make_command_line(SettingsRefused("DATABASE_URL: is not set")).test_cli_runner().invoke(args=list(arguments))
+    assert ended.exit_code == 1 and "DATABASE_URL: is not set" in ended.output, ended.output

@@ -17,8 +17,9 @@ from typing import IO
 import pytest
 import sqlalchemy as sa
 from redis import Redis
+from rq import Queue
 
-from bot.delivery.bell import Bell, ring
+from bot.delivery.bell import QUEUE, Bell, ring
 from bot.delivery.broadcasts import approve_broadcast, draft_broadcast
 from bot.delivery.gateway import Gateway
 from bot.delivery.jobs import serve, take_duty
@@ -26,12 +27,14 @@ from bot.delivery.pump import MOST_IN_FLIGHT
 from bot.delivery.sweep import sweep
 from bot.demo.embedded_redis import EmbeddedRedis, redis_answers
 from bot.deployment import Deployment
+from bot.health.checks import count_workers
 from bot.simulator.client import RunningSimulator, start_simulator
 from models import Keyring, Line, Store
 from tests.conftest import DATA_KEY, make_settings
 from tests.delivery import add_many_members, change, pump_all, send_broadcast, states
 from tests.waiting import wait_for
 from tests.world import ACCOUNT, TOKEN, World
+from worker import WORKER_TTL, BellWorker
 
 LINE = "+15550001111"
 ROOT = Path(__file__).resolve().parents[1]
@@ -196,6 +199,25 @@ def test_redis_goes_and_comes_back(sqlite_url: str, carrier: RunningSimulator, t
             assert worker.process.poll() is None
             worker.ask_to_stop()
         world.store.close()
+
+
+def test_a_redis_that_lost_everything_hears_of_the_worker_again(sqlite_url: str, redis_url: str, carrier: RunningSimulator) -> None:
+    """Else the doctor would say that nobody sends, while it sends; and two workers on SQLite would not be seen."""
+    redis = Redis.from_url(redis_url)
+    redis.flushdb()
+    world = open_world(sqlite_url, redis_url, carrier)
+    worker = BellWorker([Queue(QUEUE, connection=redis)], connection=redis, worker_ttl=WORKER_TTL, stop=threading.Event())
+    assert worker.dequeue_timeout <= 30, "so often a worker with nothing to do says that it lives"
+    worker.register_birth()
+    assert count_workers(world.deployment) == 1
+    redis.flushdb()
+    assert count_workers(world.deployment) == 0
+    worker.heartbeat()
+    assert count_workers(world.deployment) == 1
+    worker.heartbeat()
+    worker.register_death()
+    assert count_workers(world.deployment) == 0
+    world.store.close()
 
 
 def test_a_worker_without_redis_still_stops_when_asked(sqlite_url: str, carrier: RunningSimulator) -> None:

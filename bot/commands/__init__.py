@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from flask import Flask
+
+    from bot.settings import SettingsRefused
 
 
 def register(app: Flask) -> None:
@@ -34,3 +36,19 @@ def register(app: Flask) -> None:
     for module in (*modules, talk, doctors, purging, keys):
         for command in module.commands:
             app.cli.add_command(command)
+
+
+def make_command_line(refusal: SettingsRefused) -> Flask:
+    """``flask`` without a deployment: talk, flows and --help work before anything is set up; every other command says what is missing."""
+    from flask import Flask
+
+    from bot.commands.ground import Refused
+
+    class NoDeployment(dict[str, Any]):
+        def __missing__(self, name: str) -> Any:
+            raise Refused(str(refusal))
+
+    app = Flask("chorus", static_folder=None)
+    app.extensions = NoDeployment(app.extensions)
+    register(app)
+    return app

@@ -187,16 +187,29 @@ def tell_departure(deployment: Deployment, broadcast_id: int, due: datetime) -> 
                 .where(Outbound.broadcast_id == broadcast_id, Outbound.state == HELD)
                 .group_by(Outbound.reason)
             ).all()
+        zone = _zone_of(deployment, broadcast_id)
         for reason, held, first in waiting:
-            click.echo(f"Held for now ({reason}): {held}, the first until {first:%Y-%m-%d %H:%M} UTC.")
+            click.echo(f"Held for now ({reason}): {held}, the first until {say_moment(first, zone)}.")
         if not ring(deployment):
             click.echo("Redis does not answer: it goes out when a worker runs again.", err=True)
     elif due - now < timedelta(minutes=1):
         seconds = math.ceil((due - now).total_seconds())
         click.echo(f"It goes out in {count(seconds, 'second')}. To call it back: flask broadcast hold {broadcast_id}")
     else:
-        click.echo(f"It goes out at {due:%Y-%m-%d %H:%M} UTC.")
+        click.echo(f"It goes out at {say_moment(due, _zone_of(deployment, broadcast_id))}.")
     click.echo(broadcast_id)
+
+
+def _zone_of(deployment: Deployment, broadcast_id: int) -> str:
+    with deployment.store.read() as session:
+        zone = sa.select(Collective.timezone).join(Broadcast, Broadcast.collective_id == Collective.id)
+        return session.scalars(zone.where(Broadcast.id == broadcast_id)).one()
+
+
+def say_moment(moment: datetime, zone: str) -> str:
+    """In the collective's zone, in which ``--at`` is given, and in UTC, which the server's log speaks."""
+    utc = f"{moment.astimezone(UTC):%Y-%m-%d %H:%M} UTC"
+    return utc if zone == "UTC" else f"{moment.astimezone(ZoneInfo(zone)):%Y-%m-%d %H:%M} {zone} ({utc})"
 
 
 def _moment_of(deployment: Deployment, word: str, wall_time: datetime | None) -> datetime | None:

@@ -119,8 +119,13 @@ def create_collective(
         session.add(Audit(collective_id=made.id, act="collective created", at=deployment.clock.now()))
     hours = "no quiet hours" if quiet[0] is None else f"quiet from {quiet[0]} to {quiet[1]} o'clock"
     click.echo(f"{name} is made: {timezone}, {language}, {hours}, {count(len(set(organizers)), 'organizer')}.")
-    click.echo(f"Members join by texting JOIN {word.upper()} to {' or '.join(dict.fromkeys(addresses))}.")
+    click.echo(f"Members join by texting JOIN {word.upper()} to {' or '.join(map(_say_where, dict.fromkeys(addresses)))}.")
     if not deployment.settings.has_simulator:
         click.echo(
             f"At Twilio, set the webhook for incoming messages of each line to {deployment.settings.public_url}/twilio/inbound (POST)."
         )
+
+
+def _say_where(address: str) -> str:
+    """What members text to. Nobody can text a Messaging Service: it is a pool of numbers."""
+    return f"one of the numbers of {address}" if address.startswith("MG") else address

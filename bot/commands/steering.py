@@ -15,7 +15,16 @@ from sqlalchemy.orm import Session
 from bot.commands.broadcasts import REFUSALS, broadcast, look_at, require_yes, tell_departure, tell_preview
 from bot.commands.ground import LanguageType, Refused, count, current_deployment
 from bot.delivery.bell import ring
-from bot.delivery.broadcasts import approve_broadcast, hold_broadcast, is_over, record_act, refuse_reason, release_broadcast, stop_broadcast
+from bot.delivery.broadcasts import (
+    approve_broadcast,
+    count_tried,
+    hold_broadcast,
+    is_over,
+    record_act,
+    refuse_reason,
+    release_broadcast,
+    stop_broadcast,
+)
 from bot.delivery.caps import format_money
 from bot.delivery.corrections import count_unknown, draft_correction, find_correction, resend_unknown, why_not_correct
 from bot.delivery.standing import Standing, read_standing, say_errors, say_what_holds
@@ -63,7 +72,8 @@ def status(broadcast_id: int, watch: bool, as_json: bool) -> None:
         click.echo(json.dumps(standing.as_json()))
         return
     told = standing.status
-    click.echo(f"Broadcast {told['id']} ({standing.number}): {told['state']}, {told['total']:,} in all, {told['resent']:,} resent.")
+    click.echo(f"Broadcast {told['id']}: {told['state']}, {told['total']:,} in all, {told['resent']:,} resent.")
+    click.echo(f"  {told['id']} is its number in these commands; organizers text {standing.number} (STATUS {standing.number}).")
     for line in say_what_holds(standing, deployment.clock.now()):
         click.echo(f"  {line}")
     for state, number in told["counts"].items():
@@ -151,9 +161,12 @@ def stop(broadcast_id: int) -> None:
         made = find_broadcast(session, broadcast_id)
         if is_over(session, made):
             raise Refused(f"Broadcast {broadcast_id} is {made.state} already.")
-        unsent = stop_broadcast(session, deployment.clock.now(), made)
+        tried = count_tried(session, made.id)
+        unsent = stop_broadcast(session, deployment.clock.now(), made) - tried
         record_act(session, deployment.clock.now(), made, "dropped")
     click.echo(f"Stopped: {count(unsent, 'message')} will not leave.")
+    if tried:
+        click.echo(f"{count(tried, 'message')} had left once and waited for another try: there is none.")
 
 
 @broadcast.act("hold")

@@ -17,9 +17,9 @@ import sqlalchemy as sa
 from bot.conversation.engine import first_question
 from bot.conversation.steps import Choice, NotUnderstood, Question, Scale
 from bot.conversation.talk import acting, begin, hearing_of, on_the_floor
-from bot.conversation.turn import Turn
+from bot.conversation.turn import Handoff, Turn
 from bot.delivery.lists import in_states
-from models import Broadcast, CheckIn, Conversation, Membership, Outbound, PeerRequest, Prepared
+from models import Ballot, Broadcast, CheckIn, Conversation, Membership, Outbound, PeerRequest, Poll, Prepared
 
 # An asking message leaves flight after a day; its poll stays votable until it closes.
 IN_FLIGHT = timedelta(hours=24)
@@ -45,13 +45,23 @@ _asking = Prepared(
     .order_by(_table.c.asked_at.desc(), _table.c.id.desc())
     .limit(12)
 )
+_hers = sa.select(Membership.id).where(Membership.person_id == sa.bindparam("person"))
+_ballots = Ballot.__table__
+_VOTED_IN = (
+    sa.select(_broadcasts.c.id.label("broadcast_id"), _ballots.c.membership_id, _ballots.c.cast_at)
+    .join_from(_ballots, Poll, Poll.id == _ballots.c.poll_id)
+    .join(_broadcasts, sa.and_(_broadcasts.c.poll_id == Poll.id, _broadcasts.c.kind == "poll"))
+    .where(_ballots.c.membership_id.in_(_hers), Poll.closed_at.is_(None))
+    .order_by(_broadcasts.c.id.desc())
+    .limit(12)
+)
 
 
 @dataclass(frozen=True)
 class Candidate:
-    """An asking message, and the question it put."""
+    """An asking message and the question it put; or (``outbound_id`` None) a poll that never reached her, in which she voted by POLLS."""
 
-    outbound_id: int
+    outbound_id: int | None
     membership_id: int
     flow: str
     arguments: dict[str, Any]
@@ -88,6 +98,21 @@ def candidates(turn: Turn, *, in_flight: bool) -> list[Candidate]:
         question = first_question(entry.function, arguments, acting(turn))
         if question is not None:
             found.append(Candidate(row.id, row.membership_id, row.asks, arguments, question))
+    return found if in_flight else [*found, *_voted_unasked(turn, lines)]
+
+
+def _voted_unasked(turn: Turn, lines: set[int]) -> list[Candidate]:
+    """Open polls that hold a vote of hers and never reached her (she joined later, and used POLLS): her next letter changes it, too."""
+    asked = {row.broadcast_id for row in _asked(turn)}
+    found = []
+    for row in turn.session.connection().execute(_VOTED_IN, {"person": turn.person_id}):
+        wrote_before = turn.sent_at is not None and row.cast_at > turn.sent_at
+        if row.broadcast_id in asked or row.membership_id not in lines or wrote_before:
+            continue
+        arguments = {"broadcast_id": row.broadcast_id}
+        question = first_question(turn.flows["poll"].function, arguments, acting(turn))
+        if question is not None:
+            found.append(Candidate(None, row.membership_id, "poll", arguments, question))
     return found
 
 
@@ -114,7 +139,9 @@ def take_answer(turn: Turn, text: str, *, in_flight: bool) -> list[str] | None:
         return None
     if len(fitting) == 1:
         return answer_candidate(turn, text, fitting[0])
-    return begin(turn, turn.flows["which_question"], {"text": text, "asked": [candidate.outbound_id for candidate in fitting]})
+    asked = [candidate.outbound_id for candidate in fitting if candidate.outbound_id is not None]
+    voted = [candidate.arguments["broadcast_id"] for candidate in fitting if candidate.outbound_id is None]
+    return begin(turn, turn.flows["which_question"], {"text": text, "asked": asked, "voted": voted})
 
 
 def answer_candidate(turn: Turn, text: str, candidate: Candidate) -> list[str]:
@@ -127,7 +154,6 @@ HARD_DAY = 2
 # How long words beside a wish for a peer are taken for care.
 CARE_LASTS = timedelta(days=7)
 
-_hers = sa.select(Membership.id).where(Membership.person_id == sa.bindparam("person"))
 _since = sa.bindparam("since", type_=CheckIn.__table__.c.at.type)
 _MOODS = Prepared(sa.select(CheckIn.mood).where(CheckIn.membership_id.in_(_hers), CheckIn.at > _since))
 
@@ -168,7 +194,12 @@ def may_be_care(turn: Turn) -> bool:
     return any(row.mood <= HARD_DAY for row in _MOODS.all(turn.session, since))
 
 
-def find_candidate(turn: Turn, outbound_id: int) -> Candidate | None:
-    """The candidate with this id, in flight or not; None when its question has closed meanwhile."""
-    both = [*candidates(turn, in_flight=True), *candidates(turn, in_flight=False)]
-    return next((candidate for candidate in both if candidate.outbound_id == outbound_id), None)
+def find_candidate(turn: Turn, handoff: Handoff) -> Candidate | None:
+    """The candidate she named, in flight or not; None when its question has closed meanwhile."""
+    for candidate in (*candidates(turn, in_flight=True), *candidates(turn, in_flight=False)):
+        if handoff.outbound_id is not None and candidate.outbound_id == handoff.outbound_id:
+            return candidate
+        # By its broadcast: the asking message may have reached her while we asked which.
+        if handoff.broadcast_id is not None and candidate.arguments["broadcast_id"] == handoff.broadcast_id:
+            return candidate
+    return None

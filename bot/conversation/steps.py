@@ -15,7 +15,7 @@ from datetime import date, datetime, time, timedelta
 from typing import Any
 
 from bot.languages import words
-from bot.languages.answers import fold, parse_choice, parse_number, parse_scale, parse_yes_no, parse_yes_no_maybe
+from bot.languages.answers import fold, parse_choice, parse_language, parse_number, parse_scale, parse_yes_no, parse_yes_no_maybe
 from bot.languages.days import Day as ParsedDay
 from bot.languages.days import parse_day, say_day
 
@@ -171,6 +171,15 @@ class Choice(Question):
 
     def examples(self) -> list[str]:
         return [_LETTERS[index] for index in range(len(self.options))]
+
+
+@dataclass(frozen=True)
+class LanguageChoice(Choice):
+    """A choice of languages, whose keys are their codes; understood by letter, and by code or name in any spelling ("es", "LANG hindi")."""
+
+    def parse(self, text: str, hearing: Hearing) -> str:
+        named = parse_language(text)
+        return named if named is not None and named in self.options else super().parse(text, hearing)
 
 
 _LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
@@ -332,6 +341,7 @@ __all__ = [
     "Flow",
     "FlowEntry",
     "FreeText",
+    "LanguageChoice",
     "NotUnderstood",
     "Number",
     "OwnWords",

@@ -103,4 +103,5 @@ class Handoff:
 
     text: str
     outbound_id: int | None = None
+    broadcast_id: int | None = None
     collective_id: int | None = None

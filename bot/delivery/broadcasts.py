@@ -38,6 +38,10 @@ _NEXT_NUMBER = Prepared(
 _has_unsent = sa.exists().where(Outbound.broadcast_id == Broadcast.id, Outbound.state.in_((HELD, QUEUED, CLAIMED)))
 
 
+# Of what is to go again, what did: the rest still waits for its next attempt.
+WENT_AGAIN = sa.and_(Outbound.resent, Outbound.attempt > 1)
+
+
 def take_number(session: Session, collective_id: int) -> int:
     """The collective's next number: notes, broadcasts and peer requests share one row of numbers, so "47" means one thing."""
     return int(_NEXT_NUMBER.one(session, {"collective": collective_id}).next_number) - 1
@@ -254,12 +258,20 @@ def release_broadcast(session: Session, now: datetime, broadcast: Broadcast) -> 
     return True
 
 
+def count_tried(session: Session, broadcast_id: int) -> int:
+    """Messages of it that went out once, did not surely arrive, and wait for another attempt."""
+    waits = sa.select(sa.func.count()).where(
+        Outbound.broadcast_id == broadcast_id, Outbound.state.in_((HELD, QUEUED, CLAIMED)), Outbound.resent
+    )
+    return session.scalar(waits) or 0
+
+
 def broadcast_status(session: Session, broadcast_id: int) -> dict[str, Any]:
-    """The contract's JSON: id, state, total, counts (every state, zeros included), resent. LookupError when there is none."""
+    """The contract's JSON: id, state, total, counts (every state, zeros included), resent (went out again). LookupError: there is none."""
     broadcast = session.get(Broadcast, broadcast_id)
     if broadcast is None:
         raise LookupError(f"there is no broadcast {broadcast_id}")
-    resent = sa.func.coalesce(sa.func.sum(sa.case((Outbound.resent, 1), else_=0)), 0)
+    resent = sa.func.coalesce(sa.func.sum(sa.case((WENT_AGAIN, 1), else_=0)), 0)
     counted = session.execute(
         sa.select(Outbound.state, sa.func.count(), resent).where(Outbound.broadcast_id == broadcast_id).group_by(Outbound.state)
     ).all()

@@ -11,9 +11,10 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
-from bot.delivery.broadcasts import say_status
+from bot.delivery.broadcasts import WENT_AGAIN, say_status
 from bot.delivery.canary import PROOF_LASTS
 from bot.delivery.corrections import find_correction
+from bot.delivery.errors import RETRY
 from bot.delivery.trouble_words import explain
 from models import Broadcast, Line, Moment, Outbound
 from models import broadcasts as states
@@ -30,7 +31,7 @@ _TALLY = (
     sa.select(
         *_same,
         sa.func.count().label("number"),
-        sa.func.sum(sa.case((_o.c.resent, 1), else_=0)).label("resent"),
+        sa.func.sum(sa.case((WENT_AGAIN, 1), else_=0)).label("resent"),
         sa.func.coalesce(sa.func.sum(_o.c.cost_micros), 0).label("micros"),
         sa.func.min(_o.c.due_at).label("due_at"),
         sa.func.sum(sa.case((_o.c.attempted_at > sa.bindparam("since", type_=Moment), 1), else_=0)).label("recent"),
@@ -151,7 +152,7 @@ def read_standing(session: Session, now: datetime, broadcast_id: int) -> Standin
 
 
 def say_what_holds(standing: Standing, now: datetime) -> Iterator[str]:
-    """Why it is not done, one English sentence each, the strongest reason first."""
+    """Why it is not done, or what of it still waits for another try, one English sentence each, the strongest reason first."""
     state = standing.status["state"]
     if state == states.DRAFT:
         yield "It is a draft: nobody has said yes to it."
@@ -159,13 +160,18 @@ def say_what_holds(standing: Standing, now: datetime) -> Iterator[str]:
         yield f"It leaves at {_clock(standing.due_at)}; until then it can be held: flask broadcast hold {standing.status['id']}"
     elif state == states.HELD:
         yield f"Held. {explain(standing.hold_code, standing.hold_reason)} Let it go: flask broadcast release {standing.status['id']}"
-    if standing.is_over:
-        return
     for each in standing.waiting:
         if state == states.HELD and each.reason == "organizer":
             continue
-        timed = each.reason in ("quiet_hours", "question", "due", "retry", "daily_limit") and each.due_at > now
-        yield f"{each.count:,} wait{f' until {_clock(each.due_at)}' if timed else ''}: {explain(None, each.reason)}"
+        timed = each.reason in ("quiet_hours", "question", "due", RETRY, "daily_limit") and each.due_at > now
+        wait = "1 waits" if each.count == 1 else f"{each.count:,} wait"
+        if each.reason == RETRY:
+            # They do not keep it open (a day is long), so this is said of one that is done, too.
+            yield f"{wait} for another try{f', the first at {_clock(each.due_at)}' if timed else ''}."
+        elif not standing.is_over:
+            yield f"{wait}{f' until {_clock(each.due_at)}' if timed else ''}: {explain(None, each.reason)}"
+    if standing.is_over:
+        return
     for line in standing.resting:
         yield f"Line {line.address} rests until {_clock(line.until)}. {explain(line.code)}".rstrip()
     if state == states.SENDING and standing.unproven and not standing.resting:

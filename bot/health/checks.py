@@ -23,6 +23,7 @@ from bot.delivery.caps import find_near_cap, format_money
 from bot.delivery.money import broadcast_limit
 from bot.deployment import Deployment
 from bot.health.outbox import LATE, stuck_lines
+from bot.health.places import count_web_processes
 from bot.schedule.timers import TRIES
 from bot.upkeep.retention import is_behind
 from models import DatabaseBusy, Line, Outbound, SealBroken, Timer
@@ -120,24 +121,27 @@ def check_redis(deployment: Deployment) -> Check:
 
 
 def check_workers(deployment: Deployment) -> Check:
-    """Whether somebody sends; on SQLite, whether it is one worker and one web process, for SQLite has one writer."""
+    """Whether somebody sends; on SQLite, whether it is one worker, for SQLite has one writer."""
     count = count_workers(deployment)
     if count is None:
         return Check("workers", False, "unknown while Redis is down", "Start Redis first.")
     if count == 0:
         return Check("workers", False, "none runs: nothing is sent except direct replies", "Start one: python worker.py")
-    if deployment.store.is_sqlite:
-        if count > 1:
-            return Check("workers", False, f"{count} run on SQLite, which has one writer", "Stop all but one, or move to PostgreSQL.")
-        concurrency = os.environ.get("WEB_CONCURRENCY", "1")
-        if concurrency not in ("", "0", "1"):
-            return Check(
-                "workers",
-                False,
-                f"WEB_CONCURRENCY={concurrency} starts several web processes on SQLite",
-                "Use one process with threads, or PostgreSQL.",
-            )
+    if deployment.store.is_sqlite and count > 1:
+        return Check("workers", False, f"{count} run on SQLite, which has one writer", "Stop all but one, or move to PostgreSQL.")
     return Check("workers", True, f"{count} run{'s' if count == 1 else ''}")
+
+
+def check_web(deployment: Deployment) -> Check:
+    """On SQLite: whether one web process runs, however it was started. None is no fault: the doctor may come before it."""
+    todo = "Use one process with threads (gunicorn --workers 1 --threads 16), or PostgreSQL."
+    concurrency = os.environ.get("WEB_CONCURRENCY", "1")
+    if concurrency not in ("", "0", "1"):
+        return Check("web", False, f"WEB_CONCURRENCY={concurrency} starts several web processes on SQLite", todo)
+    running = count_web_processes(deployment.store)
+    if running > 1:
+        return Check("web", False, f"{running} web processes run on SQLite, which has one writer", todo)
+    return Check("web", True, "one process runs" if running else "no process runs here now")
 
 
 def check_lines(deployment: Deployment) -> list[Check]:
@@ -201,13 +205,16 @@ def examine(deployment: Deployment) -> list[Check]:
     checks.append(database)
     if database.ok:
         checks.append(check_keys(deployment))
-    checks += [check_redis(deployment), check_workers(deployment)]
+    redis = check_redis(deployment)
+    checks += [redis, check_workers(deployment)]
+    if deployment.store.is_sqlite:
+        checks.append(check_web(deployment))
     if all(check.ok for check in checks if check.name in ("database", "data keys")):
         checks += check_lines(deployment)
         checks.append(check_retention(deployment))
         checks += check_money(deployment)
         checks += check_unknown(deployment)
-        checks += check_due_work(deployment)
+        checks += check_due_work(deployment, redis=redis.ok)
     return checks
 
 
@@ -234,27 +241,29 @@ def check_unknown(deployment: Deployment) -> list[Check]:
         number = session.scalar(sa.select(sa.func.count()).select_from(Outbound).where(Outbound.check_at.is_not(None))) or 0
     if not number:
         return []
-    says = f"{number} messages have an unknown outcome and are being looked up in Twilio's list"
+    many = "1 message has an unknown outcome and is" if number == 1 else f"{number} messages have an unknown outcome and are"
+    says = f"{many} being looked up in Twilio's list"
     return [Check("unknown outcomes", False, says, "Nothing: flask broadcast status shows those that stay unknown.", is_broken=False)]
 
 
-def check_due_work(deployment: Deployment) -> list[Check]:
+def check_due_work(deployment: Deployment, *, redis: bool) -> list[Check]:
     """Whether messages and timers that are due are being worked on."""
-    stuck, late, parked = stuck_lines(deployment), late_timers(deployment), parked_timers(deployment)
+    stuck, late, parked = stuck_lines(deployment, redis=redis), late_timers(deployment), parked_timers(deployment)
     start = "Start a worker: python worker.py"
+    lines = "1 line has" if stuck == 1 else f"{stuck} lines have"
+    no_stuck = "no message is late" if redis else "messages wait for Redis; none is late for another reason"
     checks = [
+        Check("outbox", not stuck, f"{lines} messages late by over two minutes" if stuck else no_stuck, start if stuck else ""),
         Check(
-            "outbox",
-            not stuck,
-            f"{stuck} lines have messages late by over two minutes" if stuck else "no message is late",
-            start if stuck else "",
+            "timers",
+            not late,
+            f"{late} {'is' if late == 1 else 'are'} late by over two minutes" if late else "none is late",
+            start if late else "",
         ),
-        Check("timers", not late, f"{late} are late by over two minutes" if late else "none is late", start if late else ""),
     ]
     if parked:
-        checks.append(
-            Check("parked timers", False, f"{parked} failed too often and are given up", "The worker's log says why.", is_broken=False)
-        )
+        says = f"{parked} failed too often and {'is' if parked == 1 else 'are'} given up"
+        checks.append(Check("parked timers", False, says, "The worker's log says why.", is_broken=False))
     return checks
 
 

@@ -59,22 +59,23 @@ class _Scrape:
 
 def registry_of(deployment: Deployment) -> CollectorRegistry | None:
     """A registry that holds the counts of this moment; None when the database does not answer."""
+    redis = redis_answers(deployment)
     try:
         with deployment.store.read() as session:
-            families = list(_measure(session, deployment.store, deployment.clock.now()))
+            families = list(_measure(session, deployment.store, deployment.clock.now(), redis=redis))
     except DATABASE_ERRORS:
         return None
-    families.append(gauge("chorus_redis_up", "1 when Redis answers", int(redis_answers(deployment))))
+    families.append(gauge("chorus_redis_up", "1 when Redis answers", int(redis)))
     registry = CollectorRegistry(auto_describe=False)
     registry.register(_Scrape(families))  # type: ignore[arg-type,unused-ignore]
     return registry
 
 
-def _measure(session: Session, store: Store, now: datetime) -> Iterable[GaugeMetricFamily]:
+def _measure(session: Session, store: Store, now: datetime, *, redis: bool) -> Iterable[GaugeMetricFamily]:
     yield from _queue(session, now)
     yield from _unknown(session, now)
     yield from measure_recent(session, store, now)
-    yield from _lines(session, store, now)
+    yield from _lines(session, store, now, redis=redis)
     yield from _spending(session, now)
     hour = sa.select(sa.func.count()).select_from(Inbound).where(Inbound.received_at > now - timedelta(hours=1))
     yield gauge("chorus_inbound_last_hour", "Messages that came in within the last hour", session.scalar(hour) or 0)
@@ -135,7 +136,7 @@ _AT_CARRIER = (
 _LINES = sa.select(_l).order_by(_l.c.id).limit(MOST_LABELS)
 
 
-def _lines(session: Session, store: Store, now: datetime) -> Iterable[GaugeMetricFamily]:
+def _lines(session: Session, store: Store, now: datetime, *, redis: bool) -> Iterable[GaugeMetricFamily]:
     lines = session.connection().execute(_LINES).all()
     ids = {row.id for row in lines}
     counts: dict[tuple[str, ...], float] = {}
@@ -158,7 +159,7 @@ def _lines(session: Session, store: Store, now: datetime) -> Iterable[GaugeMetri
     yield labelled("chorus_line_carrier_full", "1 when the carrier has as much as it can deliver in time", ("line",), full)
     read = {(str(row.id),): max(0.0, (now - row.read_through).total_seconds()) for row in lines if row.read_through is not None}
     yield labelled("chorus_backfill_lag_seconds", "How far back Twilio's list of what came in has been read", ("line",), read)
-    stuck = len(find_stuck_lines(session, store, now))
+    stuck = len(find_stuck_lines(session, store, now, redis=redis))
     yield gauge("chorus_lines_stuck", "Lines with messages due for two minutes that nobody tries to send: /healthz says 503", stuck)
 
 

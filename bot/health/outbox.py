@@ -66,13 +66,17 @@ def _claimed(is_sqlite: bool) -> sa.Select[Any]:
 _FIND = {is_sqlite: (_queued(is_sqlite), _claimed(is_sqlite), _held(is_sqlite)) for is_sqlite in (True, False)}
 
 
-def stuck_lines(deployment: Deployment) -> int:
-    """Lines with messages that are due for over two minutes, never tried, with no reason to wait. Raises what the database raises."""
+def stuck_lines(deployment: Deployment, *, redis: bool) -> int:
+    """Lines with messages that are due for over two minutes, never tried, with no reason to wait. Raises what the database raises.
+
+    ``redis``: whether it answers. Without the bell no pump is woken: what is queued waits for Redis then, which is told apart. The sweep
+    needs no bell, and what it left lying is stuck all the same.
+    """
     with deployment.store.read() as session:
-        return len(find_stuck_lines(session, deployment.store, deployment.clock.now()))
+        return len(find_stuck_lines(session, deployment.store, deployment.clock.now(), redis=redis))
 
 
-def find_stuck_lines(session: Session, store: Store, now: datetime) -> list[int]:
+def find_stuck_lines(session: Session, store: Store, now: datetime, *, redis: bool) -> list[int]:
     """The ids of those lines."""
     real = real_seconds()
     moments = {"slot": real - LATE.total_seconds(), "real": real, "limit": now - LATE}
@@ -80,7 +84,8 @@ def find_stuck_lines(session: Session, store: Store, now: datetime) -> list[int]
     if not lines:
         return []
     stuck: set[int] = set()
-    for statement in _FIND[store.is_sqlite]:
+    queued, claimed, held = _FIND[store.is_sqlite]
+    for statement in (queued, claimed, held) if redis else (claimed, held):
         others = [number for number in lines if number not in stuck]
         for row in session.connection().execute(statement, {"lines": as_list(store, others), "limit": now - LATE, "real": real}):
             if row.lane <= LANE_CHECK_IN or not is_carrier_full(session, lines[row.line_id], now):

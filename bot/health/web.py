@@ -25,12 +25,13 @@ def _deployment() -> Deployment:
 def healthz() -> tuple[Response, int]:
     """200 ok or degraded; 503 when the database is down or messages are due for over two minutes and nobody tries to send them.
 
-    Redis down alone is 200 and degraded: replies go on, and a restart of the web process would mend nothing.
+    Redis down alone is 200 and degraded, also while messages wait for it: replies go on, and a restart of the web process would mend
+    nothing.
     """
     deployment = _deployment()
-    stuck = guarded(lambda: stuck_lines(deployment))
-    late = guarded(lambda: late_timers(deployment)) if stuck is not None else None
     answers = redis_answers(deployment)
+    stuck = guarded(lambda: stuck_lines(deployment, redis=answers))
+    late = guarded(lambda: late_timers(deployment)) if stuck is not None else None
     if stuck is None:
         status = "down"
     elif stuck:

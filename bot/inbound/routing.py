@@ -289,8 +289,8 @@ def _handed_over(turn: Turn, table: WordTable, texts: list[str]) -> list[str]:
     handoff, turn.handoff = turn.handoff, None
     if handoff is None:
         return texts
-    if handoff.outbound_id is not None:
-        candidate = floor.find_candidate(turn, handoff.outbound_id)
+    if handoff.outbound_id is not None or handoff.broadcast_id is not None:
+        candidate = floor.find_candidate(turn, handoff)
         if candidate is None:
             return [*texts, words(turn.language, "That question is closed now. Thank you.")]
         return [*texts, *floor.answer_candidate(turn, handoff.text, candidate)]

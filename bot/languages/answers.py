@@ -8,6 +8,7 @@ import unicodedata
 from collections.abc import Iterable, Sequence
 from typing import Literal
 
+from bot.languages.catalog import match_language
 from bot.languages.folding import clean_text, fold
 from bot.languages.numerals import read_digits, read_number_words
 
@@ -144,6 +145,7 @@ _AROUND_NUMBER = _single_words(
     "aaj main mein meri mera hoon hun hai hain ji sirf hum आज मैं हूँ हूं है हैं जी सिर्फ हम "
     "people persons person personas persona of us log लोग logon people we are level nivel"
 )
+_AROUND_LANGUAGE = _single_words("lang language idioma lengua bhasha भाषा in please pls por favor ji जी")
 _OUT_OF = ("out of", "of", "de", "sobre", "mein se", "में से", "")
 _LETTER_NAMES = {"ए": "a", "बी": "b", "सी": "c", "डी": "d"}
 
@@ -186,6 +188,14 @@ def _parse_labelled(tokens: list[str], own: list[str], digits: bool) -> int | No
     if at is None and digits and number is not None:
         at = number - 1
     return at if at is not None and 0 <= at < len(own) and rest == own[at] else None
+
+
+def parse_language(text: str) -> str | None:
+    """The language that was named by its code or name, alone or as in "LANG hindi" and "in spanish please"; None when none was."""
+    named = match_language(text)
+    if named is None:
+        named = match_language(" ".join(_without(fold(text).split(), _AROUND_LANGUAGE)))
+    return named
 
 
 def parse_scale(text: str, low: int, high: int) -> int | None:

@@ -32,6 +32,7 @@ _CALLS: dict[str, tuple[tuple[int, ...], tuple[str, ...]]] = {
     "Number": ((1,), ("text",)),
     "Day": ((1,), ("text",)),
     "Choice": ((1, 2), ("text", "options")),
+    "LanguageChoice": ((1, 2), ("text", "options")),
 }
 
 

@@ -11,8 +11,7 @@ from rapidfuzz import fuzz, process
 from bot.conversation.actions.acting import action
 from bot.conversation.talk import end_all
 from bot.conversation.turn import Belonging, Turn
-from bot.languages import match_language
-from bot.languages.answers import fold
+from bot.languages.answers import fold, parse_language
 from models import (
     Collective,
     CollectiveLine,
@@ -33,6 +32,7 @@ from models import (
 # Kept with each consent, so that what was agreed to can be shown later. Raise it when the join text changes.
 CONSENT_TEXT = "join-1"
 PAUSE_DAYS = 7
+MOST_TRIED = 3  # words behind JOIN that are compared with those of collectives
 
 
 @action(
@@ -174,11 +174,15 @@ def address_of(turn: Turn, collective_id: int) -> str:
 
 
 def nearest_public_word(turn: Turn, word: str) -> str | None:
-    """A public word on this line that looks like ``word``. Words that are not public are never suggested to anybody."""
+    """A public word on this line that looks like ``word``, or like one of the first words in it ("SANGHA please", "SANGHA\n\nSent from
+    my phone"). Words that are not public are never suggested to anybody."""
     mine = sa.select(CollectiveLine.collective_id).where(CollectiveLine.line_id == turn.line.id)
     public = turn.session.scalars(sa.select(Collective.word).where(Collective.public, Collective.id.in_(mine))).all()
-    found = process.extractOne(fold(word), public, scorer=fuzz.ratio, score_cutoff=70)
-    return None if found is None else str(found[0]).upper()
+    for said in (word, *word.split()[:MOST_TRIED]):
+        found = process.extractOne(fold(said), public, scorer=fuzz.ratio, score_cutoff=70)
+        if found is not None:
+            return str(found[0]).upper()
+    return None
 
 
 @action(outcomes=[{"collective": "Sangha"}])
@@ -292,7 +296,7 @@ def keep_name(turn: Turn, name: str) -> dict[str, Any]:
 @action(outcomes=[{"language": "en"}, {"language": None}])
 def understand_language(turn: Turn, said: str | None) -> dict[str, Any]:
     """Which language she named; None when it is none of ours."""
-    return {"language": match_language(said or "")}
+    return {"language": parse_language(said or "")}
 
 
 @action()

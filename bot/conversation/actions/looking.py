@@ -84,20 +84,31 @@ def read_roles(turn: Turn) -> dict[str, Any]:
     return {"organizer": "organizer" in roles, "supporter": "supporter" in roles, "sms": may_choose_sms}
 
 
-@action(outcomes=[[{"id": 1, "name": KINDS["poll"], "own": False}, {"id": 2, "name": KINDS["action_alert"], "own": False}]], reads=True)
-def read_asked(turn: Turn, asked: list[int]) -> list[dict[str, Any]]:
-    """The asking messages that one answer could belong to, named so that care is never told apart."""
-    rows = turn.session.execute(
+@action(
+    outcomes=[
+        [{"id": 1, "name": KINDS["poll"], "own": False}, {"id": 2, "name": KINDS["action_alert"], "own": False}],
+        [{"id": 1, "name": "Where do we meet?", "own": True}, {"id": "vote 2", "name": "Which day?", "own": True}],
+    ],
+    reads=True,
+)
+def read_asked(turn: Turn, asked: list[int], voted: list[int] | None = None) -> list[dict[str, Any]]:
+    """The asking messages that one answer could belong to, named so that care is never told apart.
+
+    ``voted``: broadcasts of polls that never reached her, and in which she voted; their ids read "vote 47".
+    """
+    messages = turn.session.execute(
         sa.select(Outbound.id, Outbound.asks, Outbound.broadcast_id).where(Outbound.id.in_(asked)).order_by(Outbound.id)
-    ).all()
-    kinds = [row.asks for row in rows]
+    )
+    rows = [(row.id, row.asks, row.broadcast_id) for row in messages]
+    rows += [(f"vote {broadcast_id}", "poll", broadcast_id) for broadcast_id in sorted(voted or [])]
+    kinds = [kind for _, kind, _ in rows]
     named = []
-    for row in rows:
+    for name, kind, broadcast_id in rows:
         # Two votes, or two actions, are told apart by their words; they are the whole group's, and no secret.
-        if row.asks in KINDS and kinds.count(row.asks) > 1:
-            named.append({"id": row.id, "name": words_for(turn.session, row.broadcast_id, turn.language, "en").body[:60], "own": True})
+        if kind in KINDS and kinds.count(kind) > 1:
+            named.append({"id": name, "name": words_for(turn.session, broadcast_id, turn.language, "en").body[:60], "own": True})
         else:
-            named.append({"id": row.id, "name": KINDS.get(row.asks, ANOTHER), "own": False})
+            named.append({"id": name, "name": KINDS.get(kind, ANOTHER), "own": False})
     return named
 
 
@@ -108,7 +119,9 @@ def read_belongings(turn: Turn, groups: list[int]) -> list[dict[str, Any]]:
 
 
 @action()
-def hand_over(turn: Turn, text: str, outbound_id: int | None = None, collective_id: int | None = None) -> dict[str, Any]:
+def hand_over(
+    turn: Turn, text: str, outbound_id: int | None = None, broadcast_id: int | None = None, collective_id: int | None = None
+) -> dict[str, Any]:
     """She said what her earlier text was meant for: it is heard again, there."""
-    turn.handoff = Handoff(text, outbound_id, collective_id)
+    turn.handoff = Handoff(text, outbound_id, broadcast_id, collective_id)
     return {}
