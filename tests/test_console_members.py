@@ -431,18 +431,6 @@ def test_numbers_that_can_not_be_moved_to(world: World, sangha: int, asha: Visit
         assert session.scalars(sa.select(NumberChange.number)).all() == [NEW], "one at a time"
 
 
-def test_a_phone_somebody_else_holds_is_not_handed_over(world: World, asha: Visitor, bela: int) -> None:
-    """Who is known elsewhere in the deployment is not told, and keeps her phone until Bela says NAME there."""
-    stranger = world.member(world.collective("ELSEWHERE"), NEW, name="Chitra")
-    asha.post(f"/members/{bela}/number", {"number": NEW})
-    world.clock.advance(timedelta(days=1))
-    run_timers(world)
-    with world.store.read() as session:
-        phone = session.scalars(sa.select(Phone).where(Phone.number_hash == world.store.hash_number(NEW))).one()
-        assert phone.current_person_id == session.get_one(Membership, stranger).person_id
-        assert session.scalars(sa.select(Person.phone_id).join(Membership).where(Membership.id == bela)).one() == phone.id
-
-
 # --- lists in and out ----------------------------------------------------------------------------------------------------
 
 FILE = (

@@ -54,7 +54,7 @@ def member(number: int) -> ResponseReturnValue:
         hers = set(session.scalars(sa.select(GroupMember.group_id).where(GroupMember.membership_id == found.id)))
         groups = shown_groups(session)
         governs = may_govern(session, collective.id, place().roles)
-        change = pending_change(session, person.id)
+        change = pending_change(session, person.id, collective.id)
     return show(
         "member.html", member=found, person=person, end=(phone.number or "")[-2:], detached=phone.detached_at is not None,
         states=read_states(found, stopped is not None), agreed=agreed, her_roles=roles, hers=hers, groups=groups, governs=governs,
@@ -139,9 +139,9 @@ def remove_member(number: int) -> ResponseReturnValue:
             return back(number, trouble="last_organizer")
         if found.state == "active":
             leave_collective(_turn_of(session, found, roles))
-            change = pending_change(session, found.person_id)
+            change = pending_change(session, found.person_id, place().collective_id)
             if change is not None:
-                cancel_number_change(session, now(), change, found, by=place().membership_id)
+                cancel_number_change(session, now(), change, by=place().membership_id)
             session.add(trace("member removed", f"membership {number}"))
     return back(number, done="removed")
 
