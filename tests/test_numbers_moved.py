@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import threading
 from datetime import timedelta
 
 import pytest
 import sqlalchemy as sa
 
+from bot.members.governing import holders
 from bot.members.numbers import change_number
 from models import Audit, CollectiveLine, Membership, NumberChange, Person, Phone, Role, WebSession
-from tests.console import Visitor
+from tests.console import Visitor, give_factor
 from tests.delivery import ScriptedCarrier, pump_all
 from tests.test_console_login import ask, sent_codes
 from tests.world import World
@@ -218,3 +220,61 @@ def test_the_organizers_are_told_even_where_she_has_no_line(world: World, sangha
     carrier = ScriptedCarrier()
     pump_all(world, carrier, 5.0)
     assert [(taken.to, "gets a new number" in taken.body) for taken in carrier.taken] == [(ADAM, True)]
+
+
+# --- who holds the phone, who is left ------------------------------------------------------------------------------------
+
+
+def test_a_code_opens_nothing_for_who_holds_the_phone_now(world: World, sangha: int) -> None:
+    """Two organizers share a phone: the one asked for a code, then the other one took the phone."""
+    world.member(sangha, ASHA, name="Ana", roles=["organizer"])
+    bea = world.member(sangha, ASHA, name="Bea", roles=["viewer"])
+    visitor = Visitor(world)
+    _, ticket = ask(visitor, ASHA)
+    [(_, code)] = sent_codes(world)
+    with world.store.write() as session:
+        session.execute(sa.update(Phone).values(current_person_id=session.get_one(Membership, bea).person_id))
+    assert visitor.post("/console/login/code", {"ticket": ticket, "code": code}).status_code == 403
+    with world.store.read() as session:
+        assert session.scalar(sa.select(sa.func.count()).select_from(WebSession)) == 0
+
+
+def test_two_organizers_who_remove_each_other_leave_one(world: World, sangha: int, asha: int) -> None:
+    bela = world.member(sangha, BELA, name="Bela", roles=["organizer"])
+    for each in (asha, bela):
+        give_factor(world, each)
+    visitors = [(Visitor(world, asha, proven=True), bela), (Visitor(world, bela, proven=True), asha)]
+    if world.store.is_sqlite:
+        for visitor, other in visitors:
+            visitor.post(f"/members/{other}/remove", {"sure": "yes"})
+    else:
+        _remove_at_once(world, visitors)
+    with world.store.read() as session:
+        assert len(holders(session, sangha, "organizer")) == 1
+        assert session.scalars(sa.select(Membership.state).order_by(Membership.state)).all() == ["active", "left"]
+
+
+def _remove_at_once(world: World, visitors: list[tuple[Visitor, int]]) -> None:
+    """Both requests are under way before either can end: a third transaction holds what each of them writes last."""
+    threads = [
+        threading.Thread(target=visitor.post, args=(f"/members/{other}/remove", {"sure": "yes"})) for visitor, other in visitors
+    ]
+    with world.store.write() as session:
+        session.execute(sa.text("LOCK TABLE audit IN SHARE MODE"))
+        for thread in threads:
+            thread.start()
+        _wait_until_stuck(world, len(threads))
+    for thread in threads:
+        thread.join(20)
+    assert not any(thread.is_alive() for thread in threads)
+
+
+def _wait_until_stuck(world: World, number: int) -> None:
+    waiting = sa.text("SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'")
+    pause = threading.Event()
+    for _ in range(200):
+        with world.store.read() as session:
+            if session.scalar(waiting) == number:
+                return
+        pause.wait(0.05)
+    raise AssertionError("the two requests never met")

@@ -17,7 +17,7 @@ from bot.conversation.actions import leave_collective
 from bot.conversation.turn import Belonging, Turn
 from bot.languages import LANGUAGES
 from bot.languages.catalog import LANGUAGE_NAMES
-from bot.members.governing import ORGANIZER, holders, may_govern
+from bot.members.governing import ORGANIZER, holders, lock_roles, may_govern
 from bot.members.numbers import cancel_number_change, pending_change
 from bot.members.roster import LONGEST_GROUP, match_timezone
 from bot.members.search import stopped_on
@@ -129,6 +129,8 @@ def remove_member(number: int) -> ResponseReturnValue:
     if request.form.get("sure") != "yes":
         return back(number, trouble="sure")
     with deployment().store.write() as session:
+        # First of all: of two organizers who remove each other, the second one must see what the first one did.
+        lock_roles(session, place().collective_id)
         found = find_member(session, number, lock=True)
         if found is None:
             return not_here()
