@@ -21,6 +21,7 @@ from bot.members.governing import ORGANIZER, holders, lock_roles, may_govern
 from bot.members.numbers import cancel_number_change, pending_change
 from bot.members.roster import LONGEST_GROUP, match_timezone
 from bot.members.search import stopped_on
+from bot.members.told import may_be_described, told_language, told_zone
 from models import Collective, Consent, Group, GroupMember, Membership, Person, Phone, PhoneLine, Role, sqlite_or_postgres_insert
 
 
@@ -55,8 +56,10 @@ def member(number: int) -> ResponseReturnValue:
         groups = shown_groups(session)
         governs = may_govern(session, collective.id, place().roles)
         change = pending_change(session, person.id, collective.id)
+        told = sa.select(told_language(), told_zone()).select_from(Membership).join(Person).where(Membership.id == found.id)
+        spoken, zone = session.execute(told).one()
     return show(
-        "member.html", member=found, person=person, end=(phone.number or "")[-2:], detached=phone.detached_at is not None,
+        "member.html", member=found, spoken=spoken, zone=zone, end=(phone.number or "")[-2:], detached=phone.detached_at is not None,
         states=read_states(found, stopped is not None), agreed=agreed, her_roles=roles, hers=hers, groups=groups, governs=governs,
         change=change, collective=collective, member_languages=LANGUAGE_NAMES, role_keys=ROLES, trouble=request.args.get("trouble"),
         done=request.args.get("done"), longest_group=LONGEST_GROUP, is_me=found.id == place().membership_id,
@@ -65,7 +68,7 @@ def member(number: int) -> ResponseReturnValue:
 
 @page("/<word>/members/<int:number>/about", methods=("POST",))
 def set_member(number: int) -> ResponseReturnValue:
-    """Her language and her zone."""
+    """Her language and her zone, where no other collective writes to her by them."""
     spoken, zone = request.form.get("language", ""), read_text(request, "timezone", 80)
     matched = match_timezone(zone) if zone else None
     if (spoken and spoken not in LANGUAGES) or (zone and matched is None):
@@ -74,6 +77,8 @@ def set_member(number: int) -> ResponseReturnValue:
         found = find_member(session, number)
         if found is None:
             return not_here()
+        if not may_be_described(session, found):
+            return back(number, trouble="belongs_elsewhere")
         person = session.get_one(Person, found.person_id)
         person.language, person.timezone = spoken or None, matched
         session.add(trace("member changed", f"membership {number}"))

@@ -18,7 +18,7 @@ from bot.console.forms import read_number, read_text
 from bot.console.pages.members import trace
 from bot.console.views import deployment, now, place, refuse, say, show
 from bot.conversation.actions import reply_to_note
-from models import Membership, Note, NoteAnswer, Person
+from models import Membership, Note, NoteAnswer
 
 PAGE = 30
 LONGEST_ANSWER = 600
@@ -194,7 +194,7 @@ def _is_claimed(note: Note) -> bool:
 
 
 def _names(session: Session, members: set[Any]) -> dict[Any, str]:
-    rows = session.execute(sa.select(Membership.id, Person.name).join(Person).where(Membership.id.in_(members))) if members else ()
+    rows = session.execute(sa.select(Membership.id, Membership.name).where(Membership.id.in_(members))) if members else ()
     return {row.id: row.name or say("no name") for row in rows}
 
 
