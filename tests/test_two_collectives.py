@@ -9,8 +9,9 @@ from datetime import timedelta
 import pytest
 import sqlalchemy as sa
 
+from bot.members import add_member
 from bot.members.search import index_new_names
-from models import Consent, Membership, NameWord, Outbound, Person, Phone
+from models import Collective, Consent, Membership, NameWord, Outbound, Person, Phone
 from models.migrations import upgrade
 from tests.cli import commands_of
 from tests.console import Visitor
@@ -154,8 +155,9 @@ def test_blanks_are_filled_only_where_no_other_collective_is(world: World, sangh
     world.member(sangha, HERS)
     bring(eve, f"phone,name,language,timezone\n{HERS},Maya,es,America/Chicago\n")
     assert (person(world).language, person(world).timezone) == (None, None)
-    run = commands_of(world.deployment)
-    assert run("supporter", "add", HERS, "--collective", "MAITRI", "--name", "Someone").exit_code == 0
+    with world.store.write() as session:
+        given = {"number": HERS, "name": "Someone", "language": "es", "how": "told us", "kind": "import"}
+        add_member(session, world.store, collective=session.get_one(Collective, maitri), **given)
     assert person(world).language is None
     hers = membership(world, maitri)
     assert hers is not None and hers.name == "Maya"
