@@ -14,13 +14,14 @@ from contextlib import ExitStack
 from types import ModuleType
 from typing import Any
 
-from benchmarks import members_page, memory, pacing, planning, replies, sending, webhook
+from benchmarks import live_pages, members_page, memory, pacing, planning, replies, sending, webhook
 from benchmarks.ground import POSTGRESQL, SQLITE, Bench
 from benchmarks.results import print_table
 
 # In this order; each module has a TITLE and measure(bench), which yields results. Those of LONG run when named, or with --long.
 BENCHMARKS: dict[str, ModuleType] = {
     "webhook": webhook, "planning": planning, "sending": sending, "pacing": pacing, "replies": replies, "members": members_page,
+    "live": live_pages,
 }  # fmt: skip
 
 

@@ -110,7 +110,6 @@ def pages(ground: Ground, crowd: Crowd, group_id: int) -> Sequence[tuple[str, st
         "in a group": f"group={group_id}",
         "a name in a group, from the middle": f"group={group_id}&before={middle}&{named('asha')}",
         "sent STOP": "state=stopped",
-        "muted (nobody)": "state=muted",
         "left (nobody)": "state=left",
         "has a role": "role=organizer",
     }

@@ -24,7 +24,7 @@ from benchmarks.wire import Address, Connection, ask_all, signed_post
 from bot.delivery.broadcasts import approve_broadcast, draft_broadcast
 from bot.delivery.plan import plan_broadcast
 from bot.delivery.tokens import callback_token
-from bot.inbound.receive import EMPTY
+from bot.inbound.twiml import EMPTY
 from models import Outbound, Poll
 from models.messages import ACCEPTED
 from tests.world import ACCOUNT, inbound_parameters, new_sid

@@ -20,7 +20,7 @@ from gunicorn.app.base import BaseApplication
 from bot import create_app
 from bot.deployment import open_deployment
 from bot.inbound.message import read_message
-from bot.inbound.receive import EMPTY
+from bot.inbound.twiml import EMPTY
 from bot.inbound.webhooks import signed_by_twilio
 
 THREADS = 16

@@ -19,10 +19,12 @@ def create_app(deployment: Deployment | None = None) -> Flask:
 
     from bot import commands, console, health, inbound, public
     from bot.deployment import open_deployment
+    from bot.doors import NoSessions
 
     app = Flask("chorus", static_folder=None)
     deployment = deployment or open_deployment()
     app.config.update(SECRET_KEY=deployment.settings.secret_key, MAX_CONTENT_LENGTH=256 * 1024, SESSION_COOKIE_SAMESITE="Lax")
+    app.session_interface = NoSessions()
     app.extensions["chorus"] = deployment
     app.register_blueprint(inbound.blueprint)  # Twilio's doors: signature first
     if deployment.settings.has_simulator:

@@ -8,6 +8,7 @@ from .conversations import Audit, CareWeek, CheckIn, ClockJump, Conversation, Pe
 from .messages import Inbound, Note, Outbound
 from .money import Price, Spending
 from .phones import Person, Phone, PhoneLine
+from .prepared import Prepared
 from .sealing import Keyring, SealBroken, decode_key
 from .store import DatabaseBusy, Store, sqlite_or_postgres_insert
 from .templates import Template
@@ -49,6 +50,7 @@ __all__ = [
     "Phone",
     "PhoneLine",
     "Poll",
+    "Prepared",
     "Price",
     "Role",
     "Rsvp",

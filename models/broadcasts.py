@@ -41,6 +41,8 @@ class Broadcast(Base):
     hold_code: Mapped[int | None]
     # The broadcast that this one corrects: what of it was unsent stopped, and whoever may have read it gets this one.
     corrects_id: Mapped[int | None] = mapped_column(BigId, index=True)
+    # A correction of a call to an action: when the action begins, once this is approved. None: as it was.
+    starts_at: Mapped[datetime | None] = mapped_column(Moment)
     # It may reach those who agreed to early texts before quiet hours end.
     early: Mapped[bool] = mapped_column(default=False, server_default=sa.false())
     # The form's key: a double click makes one broadcast.

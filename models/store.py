@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from datetime import timedelta
 from typing import Any
 
@@ -20,6 +20,7 @@ from sqlalchemy.orm import Session
 from .clock import Clock
 from .collectives import SealedKey
 from .conversations import ClockJump
+from .prepared import run_plainly
 from .sealing import Keyring, blind_index
 from .watchdog import Watchdog
 
@@ -44,12 +45,26 @@ class _Session(Session):
     """An ORM session on a transaction that is open already.
 
     Hot paths speak to its connection and never wake the ORM, whose own bookkeeping costs more than a short statement (measured: a
-    transaction of ORM and connection 70 us, of the connection alone 32).
+    transaction of ORM and connection 70 us, of the connection alone 32). It is made when something of it is first asked for.
     """
 
     def __init__(self, connection: sa.Connection) -> None:
-        super().__init__(connection, expire_on_commit=False, join_transaction_mode="rollback_only")
         self._joined = connection
+
+    def __getattr__(self, name: str) -> Any:
+        # Only what Session's own constructor sets is ever missing.
+        if "identity_map" in self.__dict__:
+            raise AttributeError(name)
+        super().__init__(self._joined, expire_on_commit=False, join_transaction_mode="rollback_only")
+        return getattr(self, name)
+
+    def flush(self, objects: Sequence[Any] | None = None) -> None:
+        if "identity_map" in self.__dict__:
+            super().flush(objects)
+
+    def close(self) -> None:
+        if "identity_map" in self.__dict__:
+            super().close()
 
     def connection(self, *arguments: Any, **named: Any) -> sa.Connection:
         if arguments or named:
@@ -79,6 +94,8 @@ class Store:
                 max_overflow=10,
                 pool_timeout=WAIT_SECONDS,
                 pool_recycle=1800,
+                # The connection used last: its statements are prepared, its pages are in memory.
+                pool_use_lifo=True,
                 hide_parameters=True,
                 connect_args={
                     "connect_timeout": CONNECT_SECONDS,
@@ -92,7 +109,9 @@ class Store:
     def _sqlite_engine(self, begin: str) -> sa.Engine:
         if self.url.database:
             os.makedirs(os.path.dirname(os.path.abspath(self.url.database)), mode=0o700, exist_ok=True)
-        engine = sa.create_engine(self.url, hide_parameters=True, pool_size=20, max_overflow=20, pool_timeout=WAIT_SECONDS)
+        engine = sa.create_engine(
+            self.url, hide_parameters=True, pool_size=20, max_overflow=20, pool_timeout=WAIT_SECONDS, pool_use_lifo=True
+        )
         engine.dialect.chorus_keyring = self.keyring  # type: ignore[attr-defined]
 
         @sa.event.listens_for(engine, "connect")
@@ -109,43 +128,33 @@ class Store:
 
         @sa.event.listens_for(engine, "begin")
         def _begin(connection: sa.Connection) -> None:
-            connection.exec_driver_sql(begin)
+            run_plainly(connection, begin)
 
         return engine
 
-    @contextmanager
-    def write(self) -> Iterator[Session]:
+    def write(self) -> AbstractContextManager[Session]:
         """One transaction that may write: committed at the end of the block, rolled back when it raises.
 
         Raises DatabaseBusy or sqlalchemy.exc.OperationalError when the database can not be had in time.
         """
         _ = self._keys  # made before the transaction: on SQLite a second writer inside it would wait for itself
-        with self._transaction() as session:
-            yield session
+        return self._transaction()
 
     @contextmanager
     def _transaction(self) -> Iterator[Session]:
-        if self.is_sqlite:
-            if not self._turn.acquire(timeout=BUSY_SECONDS):
-                raise DatabaseBusy("another writer held SQLite too long")
-            try:
-                with self._begin() as session:
+        if self.is_sqlite and not self._turn.acquire(timeout=BUSY_SECONDS):
+            raise DatabaseBusy("another writer held SQLite too long")
+        try:
+            with self.engine.connect() as connection, connection.begin():
+                session = _Session(connection)
+                try:
                     yield session
-            finally:
+                    session.flush()
+                finally:
+                    session.close()
+        finally:
+            if self.is_sqlite:
                 self._turn.release()
-        else:
-            with self._begin() as session:
-                yield session
-
-    @contextmanager
-    def _begin(self) -> Iterator[Session]:
-        with self.engine.begin() as connection:
-            session = _Session(connection)
-            try:
-                yield session
-                session.flush()
-            finally:
-                session.close()
 
     @contextmanager
     def read(self) -> Iterator[Session]:

@@ -32,18 +32,20 @@ class Watchdog:
         """Watch every statement, commit and rollback on ``engine``'s psycopg connections."""
 
         def executes(_connection: Any, cursor: Any, *_: Any) -> None:
-            self._waits(cursor.connection)
+            self.waits(cursor.connection)
 
         def executed(_connection: Any, cursor: Any, *_: Any) -> None:
-            self._waiting.pop(id(cursor.connection), None)
+            self.waits_no_more(cursor.connection)
 
         def ends(connection: sa.Connection) -> None:
             if not connection.invalidated:
-                self._waits(connection.connection.driver_connection)
+                self.waits(connection.connection.driver_connection)
 
         def is_back(driver: Any, _record: Any) -> None:
-            self._waiting.pop(id(driver), None)
+            self.waits_no_more(driver)
 
+        # Prepared statements pass the events by, and find it here.
+        engine.dialect.chorus_watchdog = self  # type: ignore[attr-defined]
         sa.event.listen(engine, "before_cursor_execute", executes)
         sa.event.listen(engine, "after_cursor_execute", executed)
         # These two come before the server is asked; the connection is back in the pool when it has answered.
@@ -51,10 +53,15 @@ class Watchdog:
         sa.event.listen(engine, "rollback", ends)
         sa.event.listen(engine, "checkin", is_back)
 
-    def _waits(self, driver: Any) -> None:
+    def waits(self, driver: Any) -> None:
+        """Somebody waits for the server on this psycopg connection from now on."""
         if self._pid != os.getpid():
             self._start()
         self._waiting[id(driver)] = (time.monotonic() + self.seconds, driver)
+
+    def waits_no_more(self, driver: Any) -> None:
+        """The server has answered."""
+        self._waiting.pop(id(driver), None)
 
     def _start(self) -> None:
         # Threads do not survive a fork (gunicorn's workers): start again in the child.
@@ -75,6 +82,11 @@ class Watchdog:
     def stop(self) -> None:
         """End the thread: the store is closed."""
         self._stopped.set()
+
+
+def watchdog_of(dialect: sa.Dialect) -> Watchdog | None:
+    """The watchdog of this dialect's engine; None on SQLite, which has no server to wait for."""
+    return getattr(dialect, "chorus_watchdog", None)
 
 
 def shut(driver: Any) -> None:

@@ -64,7 +64,8 @@ _NAMES = (
 
 @dataclass
 class Full:
-    """Where things are: membership ids (``people``: by role, and "all" with every one of them), broadcast numbers by what they are."""
+    """Where things are: membership ids (``people``: by role, and "all" with every one of them), broadcast numbers by what they are, numbers
+    of notes."""
 
     world: World
     collective: int
@@ -72,6 +73,7 @@ class Full:
     people: dict[str, int] = field(default_factory=dict)
     members: list[int] = field(default_factory=list)
     numbers: dict[str, int] = field(default_factory=dict)
+    notes: list[int] = field(default_factory=list)
 
 
 def make_full(world: World) -> Full:
@@ -104,8 +106,8 @@ def addresses(full: Full) -> Mapping[str, list[dict[str, Any]]]:
         "console.action": [{"number": n["action"]}],
         "console.headcount": [{"number": n["action"]}],
         "console.rsvps": [{"number": n["action"]}, {"number": n["action"], "answer": "maybe"}],
-        "console.notes": [{}, {"all": 1}],
-        "console.note_thread": [{"thread": full.members[number]} for number in range(len(HOSTILE))],
+        "console.notes": [{}, {"all": 1}, {"muted": 1}],
+        "console.note_thread": [{"number": number} for number in full.notes],
         "console.member": [{"number": full.members[1]}, {"number": full.members[4]}, {"number": full.people["organizer"]}],
         "console.members": [{}, {"role": "supporter"}],
         "console.flow": [{"name": "check_in"}, {"name": "join"}],
@@ -271,7 +273,9 @@ def _add_voices(full: Full) -> None:
             if position == 2:
                 note.claimed_by, note.claimed_at = full.people["organizer"], now
             session.add(note)
+            full.notes.append(number)
             number += 1
+        session.get_one(Membership, full.members[4]).muted_at = now
         answered = Note(
             collective_id=full.collective, number=number, membership_id=full.members[0], body="And at what hour?", created_at=now
         )

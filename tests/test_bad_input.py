@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from twilio.request_validator import RequestValidator
 
-from bot.inbound.receive import EMPTY
+from bot.inbound.twiml import EMPTY
 from models import Inbound, Note, Outbound, Phone
 from tests.world import ACCOUNT, TOKEN, Answer, World, inbound_parameters, new_sid
 

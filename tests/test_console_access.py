@@ -11,7 +11,7 @@ from werkzeug.routing import Rule
 
 from bot.console.access import ACCESS, ROLES, Access
 from bot.console.sessions import IDLE, LASTS
-from models import Role
+from models import Audit, Role, WebSession
 from tests.console import Visitor
 from tests.world import World
 
@@ -30,11 +30,24 @@ def rules(world: World) -> list[Rule]:
 def path_of(rule: Rule) -> str:
     """The route's path with something in each of its holes (nothing that exists, except the word)."""
     path = rule.rule.replace("<word>", "sangha").replace("<path:filename>", "console.css")
-    return re.sub(r"<int:\w+>", "999999", re.sub(r"<(?!int:)[^>]+>", "nothing", path))
+    return re.sub(r"<int[^>]*>", "999999", re.sub(r"<(?!int)[^>]+>", "nothing", path))
 
 
 def test_every_route_is_in_the_table_and_the_table_has_no_other(small_world: World) -> None:
     assert {rule.endpoint for rule in rules(small_world)} == set(ACCESS)
+
+
+@pytest.mark.parametrize("number", [2**31, 2**63, 10**30])
+def test_a_number_that_no_column_holds_is_the_address_of_nothing(world: World, number: int) -> None:
+    collective = world.collective("SANGHA")
+    visitor = Visitor(world, world.member(collective, "+15558800001", roles=ROLES), proven=True)
+    for rule in rules(world):
+        if "<int" in rule.rule:
+            path = re.sub(r"<int[^>]*>", str(number), rule.rule.replace("<word>", "sangha"))
+            answers = {(visitor.get if method == "GET" else visitor.post)(path).status_code for method in rule.methods & {"GET", "POST"}}
+            assert answers <= {404, 405}, f"{path}: {answers}"
+    for query in ("members?before", "members?group", "notes?before", "broadcasts?before", "audit?before", "polls?before", "actions?before"):
+        assert visitor.get(f"/{query}={number}").status_code == 200, query
 
 
 def test_a_route_that_the_table_does_not_know_answers_nobody(small_world: World, sangha: int, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -69,6 +82,18 @@ def may(role: str, access: Access) -> bool:
 
 def is_refused(page: str, location: str, access: Access) -> bool:
     return 'data-door="closed"' in page or (access.roles is not None and "/console/login" in location)
+
+
+@pytest.mark.parametrize("number", [2**31, 2**63])
+def test_a_number_that_no_column_holds_is_no_page(world: World, number: int) -> None:
+    member = world.member(world.collective("SANGHA"), "+15558800001", roles=ROLES)
+    visitor = Visitor(world, member, proven=True)
+    numbered = [rule for rule in rules(world) if "<int:" in rule.rule]
+    assert len(numbered) > 20
+    for rule in numbered:
+        path = path_of(rule).replace("999999", str(number))
+        answers = [visitor.get(path) if method == "GET" else visitor.post(path) for method in rule.methods & {"GET", "POST"}]
+        assert {answer.status_code for answer in answers} == {404}, path
 
 
 def test_what_is_not_there_and_what_is_not_hers_look_alike(small_world: World, sangha: int) -> None:
@@ -127,3 +152,18 @@ def test_every_page_has_a_strict_policy_and_is_kept_by_nobody(small_world: World
         assert "default-src 'none'" in policy and "unsafe" not in policy
         assert response.headers["Cache-Control"] == "no-store"
         assert not re.search(r"<script(?![^>]* src=)|\sstyle=|\son\w+=|javascript:", response.text)
+
+
+def test_the_end_of_a_session_leaves_a_trace_wherever_she_has_a_role(small_world: World, sangha: int) -> None:
+    member = small_world.member(sangha, "+15558800001", roles=["organizer"])
+    hers, phone, tablet = (Visitor(small_world, member) for _ in range(3))
+    with small_world.store.read() as session:
+        newest = session.scalar(sa.select(sa.func.max(WebSession.id)))
+    for _ in range(2):
+        hers.post("/console/account/sessions", {"which": str(newest)})
+        hers.post("/console/account/sessions")
+    assert tablet.get("/").status_code == phone.get("/").status_code == 302
+    hers.post("/console/logout")
+    with small_world.store.read() as session:
+        rows = session.execute(sa.select(Audit.act, Audit.collective_id, Audit.membership_id).order_by(Audit.id))
+        assert [tuple(row) for row in rows] == [(act, sangha, member) for act in ("session ended", "session ended", "logged out")]

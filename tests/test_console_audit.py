@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
@@ -12,13 +13,14 @@ import sqlalchemy as sa
 
 from bot.console import words
 from bot.console.traces import say_act
+from bot.delivery.broadcasts import draft_broadcast, record_act
 from models import Audit
 from tests.console import Visitor
 from tests.world import World
 
 ROOT = Path(__file__).parent.parent
 # Who writes an audit row, and at which place (or by which name) it says what was done.
-_WRITERS = {"Audit": "act", "record_act": 3, "audit": 1, "trace": 0, "_trace": 1, "_audit": None, "tell_draft": 3}
+_WRITERS = {"Audit": "act", "record_act": 3, "audit": 1, "trace": 0, "trace_everywhere": 1, "_trace": 1, "_audit": None, "tell_draft": 3}
 # What stands in the holes of an act.
 _HOLES = {"role": "supporter", "how": "code", "kind": "alert", "reason": "filtered", "code": "30007"}
 
@@ -60,6 +62,7 @@ def _read(node: ast.expr) -> str:
 def test_every_act_that_is_recorded_has_a_name(small_world: World) -> None:
     acts = set(recorded_acts())
     assert {"logged in", "held", "supporter added", "approved by code", "member muted", "group saved", "line changed"} <= acts
+    assert {"note claimed", "note let go", "peer answered", "on duty", "off duty", "session ended", "logged out"} <= acts
     with small_world.app.test_request_context("/console/", headers={"Cookie": "chorus_language=es"}):
         unnamed = sorted(act for act in acts if say_act(act) == act)
     assert not unnamed, f"bot/console/traces.py does not know: {unnamed}"
@@ -100,3 +103,28 @@ def test_a_steward_is_led_nowhere_she_may_not_go(small_world: World) -> None:
     assert "/broadcasts/7" in page and "/members/" not in page and "/notes" not in page
     with small_world.store.read() as session:
         assert session.scalar(sa.select(sa.func.count()).select_from(Audit)) == 3, "looking leaves no trace"
+
+
+def test_the_audit_is_appended_to_and_never_changed() -> None:
+    """But for FORGET, which takes her name off, and the year after which a row goes."""
+    changes = re.compile(r"(?:update|delete)\(\s*(?:models\.)?Audit\b|\bRule\([^)]*\bAudit\b")
+    found = {str(path.relative_to(ROOT)) for path in (ROOT / "bot").rglob("*.py") if changes.search(path.read_text("utf-8"))}
+    assert found == {"bot/conversation/actions/forgetting.py", "bot/upkeep/retention.py"}
+
+
+@pytest.mark.parametrize(
+    ("roles", "sees"), [(["steward"], False), (["admin"], False), (["organizer"], True), (["admin", "supporter"], True)]
+)
+def test_what_tells_of_care_is_read_by_those_who_may_know(small_world: World, roles: list[str], sees: bool) -> None:
+    sangha = small_world.collective("SANGHA")
+    now = small_world.clock.now()
+    with small_world.store.write() as session:
+        asked = draft_broadcast(session, now, sangha, "check_in", {})
+        told = draft_broadcast(session, now, sangha, "notice", {"en": "We meet at six."})
+        for broadcast, act in ((asked, "check_in drafted"), (asked, "held"), (told, "notice drafted"), (told, "held")):
+            record_act(session, now, broadcast, act)
+        session.add(Audit(collective_id=sangha, act="peer answered", at=now))
+        session.add(Audit(collective_id=sangha, act="logged out", at=now))
+    page = Visitor(small_world, small_world.member(sangha, "+15558800001", roles=roles)).text("/audit")
+    assert ("check-in" in page, f"text {asked.number}" in page, "peer" in page) == (sees, sees, sees)
+    assert f"text {told.number}" in page and "notice drafted" in page and "logged out" in page

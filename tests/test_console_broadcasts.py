@@ -42,6 +42,11 @@ class Here:
         location = (visitor or self.asha).post("/compose", form).headers["Location"]
         return int(location.rsplit("/", 1)[1])
 
+    def say_yes(self, visitor: Visitor, number: int) -> int:
+        """Press the button of the page as it stands: a yes to a draft, or to letting go on; the status of the answer."""
+        [seen] = set(re.findall(r'name="seen" value="([^"]*)"', visitor.text(f"/broadcasts/{number}"))) or {""}
+        return visitor.post(f"/broadcasts/{number}/yes", {"seen": seen}).status_code
+
     def read(self, number: int) -> Broadcast:
         with self.world.store.read() as session:
             return session.scalars(sa.select(Broadcast).where(Broadcast.number == number)).one()
@@ -206,7 +211,7 @@ def test_a_recall_in_the_cool_down_and_a_release_by_another(here: Here) -> None:
     assert "An organizer holds it." in plain(here.carla.text(f"/broadcasts/{number}"))
     assert Visitor(here.world, here.members["Asha"], proven=True).post(f"/broadcasts/{number}/yes").status_code == 409
     assert "Let it go on" in here.carla.text(f"/broadcasts/{number}")
-    assert here.carla.post(f"/broadcasts/{number}/yes").status_code == 303
+    assert here.say_yes(here.carla, number) == 303
     assert here.read(number).state == "scheduled"
     assert here.acts() == ["notice drafted", "approved by organizer", "held", "released"]
 
@@ -217,7 +222,50 @@ def test_a_held_draft_waits_for_a_third(small: Here) -> None:
     assert small.bela.post(f"/broadcasts/{number}/yes").status_code == 409
     give_factor(small.world, small.members["Asha"])
     assert Visitor(small.world, small.members["Asha"], proven=True).post(f"/broadcasts/{number}/approve").status_code == 409
-    assert small.carla.post(f"/broadcasts/{number}/yes").status_code == 303
+    assert small.say_yes(small.carla, number) == 303
+
+
+def test_a_stale_yes_lifts_no_hold(here: Here) -> None:
+    """Bela looks at a draft; Carla approves it, Asha holds it. Bela's yes was to the draft, and not to letting go what Asha stopped."""
+    number = here.write()
+    draft = {"seen": "draft:"}
+    assert here.carla.post(f"/broadcasts/{number}/yes", draft).status_code == 303
+    here.asha.post(f"/broadcasts/{number}/hold")
+    for browser in (here.bela, here.carla):
+        late = browser.post(f"/broadcasts/{number}/yes", draft)
+        assert late.status_code == 409 and "Something changed since you looked" in late.text
+    assert here.read(number).state == "held"
+    # Knowingly, she may.
+    assert here.say_yes(here.bela, number) == 303 and here.read(number).state == "scheduled"
+
+
+def test_a_stale_yes_to_a_draft_that_somebody_holds_by_now(small: Here) -> None:
+    number = small.write()
+    small.carla.post(f"/broadcasts/{number}/hold")
+    assert small.bela.post(f"/broadcasts/{number}/yes", {"seen": "draft:"}).status_code == 409
+    assert (small.read(number).state, small.read(number).holder_id) == ("draft", small.members["Carla"])
+
+
+def test_new_words_are_no_way_around_a_hold(here: Here) -> None:
+    number = here.write()
+    here.bela.post(f"/broadcasts/{number}/yes")
+    here.carla.post(f"/broadcasts/{number}/hold")
+    location = here.asha.post(f"/broadcasts/{number}/correct", {"text_en": "We meet at six.", "key": "c"}).headers["Location"]
+    change_of_it = int(location.rsplit("/", 1)[1])
+    assert here.read(change_of_it).holder_id == here.members["Carla"]
+    give_factor(here.world, here.members["Asha"])
+    own = Visitor(here.world, here.members["Asha"], proven=True)
+    assert own.post(f"/broadcasts/{change_of_it}/approve").status_code == 409
+    holder = here.members["Carla"]
+    assert own.post(f"/broadcasts/{change_of_it}/approve", {"seen": f"draft:{holder}"}).status_code == 409
+    assert here.carla.post(f"/broadcasts/{change_of_it}/yes", {"seen": f"draft:{holder}"}).status_code == 409
+    assert here.say_yes(here.bela, change_of_it) == 303
+    # Whoever holds the old text only because she wrote a correction of it stands in nobody's way.
+    second = here.write(text="The park.", key="k2")
+    here.bela.post(f"/broadcasts/{second}/yes")
+    here.asha.post(f"/broadcasts/{second}/correct", {"text_en": "The hall.", "key": "c2"})
+    location = here.carla.post(f"/broadcasts/{second}/correct", {"text_en": "The school.", "key": "c3"}).headers["Location"]
+    assert here.read(int(location.rsplit("/", 1)[1])).holder_id is None
 
 
 def test_a_stop_is_for_good(here: Here) -> None:

@@ -216,7 +216,7 @@ def test_the_pages_of_every_day_in_the_other_languages(
     chromium: Browser, full: Full, address: str, looked_through: set[str], language: str
 ) -> None:
     walk = begin(chromium, full, address, looked_through, "all", language=language)
-    number, thread = full.numbers["sending"], full.members[1]
+    number, thread = full.numbers["sending"], full.notes[1]
     for path in ("/", "/compose", f"/broadcasts/{number}", f"/broadcasts/{full.numbers['own_draft']}", "/notes", f"/notes/{thread}"):
         walk.go(f"/console/{full.word}{path}")
         assert walk.page.locator("html").get_attribute("lang") == language

@@ -13,7 +13,7 @@ import sqlalchemy as sa
 
 from bot.console import looks
 from bot.console.meters import measure, to_plain
-from bot.delivery.broadcasts import read_texts
+from bot.delivery.broadcasts import draft_broadcast, read_texts
 from bot.languages.segments import count_segments
 from models import Alert, Audit, Broadcast, BroadcastText, Group, GroupMember, Membership
 from tests.console import Visitor
@@ -261,6 +261,41 @@ def made(world: World, asha: Visitor, **fields: str) -> Broadcast:
     return drafts(world)[-1]
 
 
+def test_a_group_of_care_is_offered_to_supporters_alone(small_world: World) -> None:
+    sangha, asha = make(small_world)
+    both = Visitor(small_world, small_world.member(sangha, BELA, roles=["organizer", "supporter"]))
+    with small_world.store.write() as session:
+        group = Group(collective_id=sangha, name="tuesdaycircle")
+        session.add(group)
+        session.flush()
+        number, now = group.id, small_world.clock.now()
+        session.add(GroupMember(group_id=number, membership_id=1))
+        before = draft_broadcast(session, now, sangha, "notice", {"en": "Hi"}, group_id=number, author_id=1).number
+        draft_broadcast(session, now, sangha, "check_in", {}, group_id=number)
+    assert "tuesdaycircle" in both.text("/compose") and "tuesdaycircle" not in asha.text("/compose")
+    refused = asha.post("/compose", FORM | {"group": str(number)})
+    assert refused.status_code == 400 and "Choose another one" in refused.text and len(drafts(small_world)) == 2
+    page = asha.text(f"/broadcasts/{before}/edit")
+    assert "Choose another one" in page and "tuesdaycircle" not in page, "it is not made a text to everyone without a word"
+
+
+def test_a_check_in_is_nothing_to_who_may_not_know_of_it(small_world: World) -> None:
+    sangha, asha = make(small_world)
+    with small_world.store.write() as session:
+        made = draft_broadcast(session, small_world.clock.now(), sangha, "check_in", {})
+        number, row = made.number, made.id
+    dora = Visitor(small_world, small_world.member(sangha, BELA, roles=["broadcaster"]))
+    nothing = dora.get("/broadcasts/999/edit")
+    for answer in (
+        dora.get(f"/broadcasts/{number}/edit"),
+        dora.post("/broadcasts/999/edit", {"draft": str(row), "text_en": "x"}),
+    ):
+        assert answer.status_code == 404 and plain(answer.text) == plain(nothing.text)
+    ahead = dora.post(f"/compose/look?change={number}", {"text_en": "x"}).text
+    assert ahead == dora.post("/compose/look?change=999", {"text_en": "x"}).text
+    assert asha.get(f"/broadcasts/{number}/edit").status_code == 409, "who says yes to it knows of it"
+
+
 def test_a_change_gives_a_new_number(world: World) -> None:
     _, asha = make(world)
     old = made(world, asha, text_es="Hola")
@@ -325,6 +360,42 @@ def test_a_correction_is_drafted_once(world: World) -> None:
     assert (correction.corrects_id, correction.state, texts_of(world, correction.id)) == (old, "draft", {"en": "Change: Rally at six"})
     with world.store.read() as session:
         assert session.scalars(sa.select(Audit.act)).all() == [f"change of {number} drafted"]
+
+
+def test_a_form_sent_twice_with_other_words_tells_so(world: World) -> None:
+    """The back button: what she sees then is not what was kept, and neither is lost."""
+    _, asha = make(world)
+    asha.post("/compose", FORM)
+    again = asha.post("/compose", FORM | {"text_en": "We meet at SEVEN."})
+    assert again.status_code == 400 and "with other words: they are text 1" in plain(again.text) and "We meet at SEVEN." in again.text
+    assert len(drafts(world)) == 1
+    key = re.search(r'name="key" value="([^"]+)"', again.text)
+    assert key is not None and key[1] != FORM["key"]
+    asha.post("/compose", FORM | {"text_en": "We meet at SEVEN.", "key": key[1]})
+    assert [texts_of(world, draft.id)["en"] for draft in drafts(world)] == ["We meet at six.", "We meet at SEVEN."]
+
+
+def test_a_correction_moves_the_action_once_it_is_approved(world: World) -> None:
+    sangha, asha = make(world)
+    bela = Visitor(world, world.member(sangha, BELA, roles=["organizer"]), proven=True)
+    day = f"{world.clock.now() + timedelta(days=2):%Y-%m-%d}"
+    alert = {"kind": "alert", "text_en": "Rally at 5.", "key": "a", "starts_day": day, "starts_hour": "17:00"}
+    number = int(asha.post("/compose", alert).headers["Location"].rsplit("/", 1)[1])
+    bela.post(f"/broadcasts/{number}/yes")
+    form = asha.text(f"/broadcasts/{number}/correct")
+    assert f'value="{day}"' in form and 'value="17:00"' in form, "the hour stands there as it is"
+    fields = {"text_en": "Rally at 6.", "key": "c", "starts_day": day, "starts_hour": "18:00"}
+    corrected = int(asha.post(f"/broadcasts/{number}/correct", fields).headers["Location"].rsplit("/", 1)[1])
+    assert "18:00" in bela.text(f"/broadcasts/{corrected}") and "17:00" in bela.text(f"/actions/{number}")
+    bela.post(f"/broadcasts/{corrected}/yes")
+    for page in (f"/actions/{number}", f"/broadcasts/{corrected}", "/actions"):
+        assert f"{day} 18:00" in bela.text(page), page
+
+
+def test_what_is_larger_than_a_form_may_be_says_what_to_do(small_world: World) -> None:
+    _, asha = make(small_world)
+    answer = asha.post("/compose", FORM | {"text_en": "अ" * 200_000})
+    assert answer.status_code == 413 and "Shorten it" in answer.text and "list of members" not in answer.text
 
 
 def test_what_can_not_be_corrected_says_why(small_world: World) -> None:

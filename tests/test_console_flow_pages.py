@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import re
+import threading
 from datetime import timedelta
 
 import pytest
 import sqlalchemy as sa
 
-from bot.console.pages.check_in import LEAST
-from models import Alert, Broadcast, CheckIn, PeerRequest, Poll
+from bot.console.weeks import LEAST, WEEKS
+from models import Alert, Audit, Broadcast, CareWeek, CheckIn, Collective, PeerRequest, Poll
 from tests.console import Visitor
-from tests.delivery import ScriptedCarrier, pump_all, send_broadcast
+from tests.delivery import ScriptedCarrier, change, pump_all, send_broadcast
 from tests.world import World
 
 MEMBERS = [f"+1555880{n:04d}" for n in range(1, 7)]
@@ -72,6 +73,10 @@ def test_a_new_vote_becomes_one_draft(world: World, sangha: int, members: list[i
     assert first.headers["Location"] == second.headers["Location"]
     with world.store.read() as session:
         assert session.scalar(sa.select(sa.func.count(Poll.id))) == session.scalar(sa.select(sa.func.count(Broadcast.id))) == 1
+    other = asha.post("/polls/new", fields | {"text_en": "When?\nPark\nSchool"})
+    assert other.status_code == 400 and "with other words" in other.text and "When?" in other.text
+    with world.store.read() as session:
+        assert session.scalar(sa.select(sa.func.count(Broadcast.id))) == 1
 
 
 @pytest.mark.parametrize(
@@ -137,19 +142,92 @@ def test_a_supporter_answers_somebody_who_would_like_to_talk(world: World, sangh
     carrier = ScriptedCarrier()
     pump_all(world, carrier, 5.0)
     assert [(taken.to, taken.body) for taken in carrier.taken] == [(MEMBERS[0], "Sangha: I am here")]
-    assert grace.post("/care/91/answer", {"words": "x"}).status_code == 404
+    for nobodys in (91, 2**31):
+        assert grace.post(f"/care/{nobodys}/answer", {"words": "x"}).status_code == 404
+    with world.store.read() as session:
+        assert [(row.act, row.subject) for row in session.execute(sa.select(Audit.act, Audit.subject))] == [("peer answered", "")]
 
 
-def test_a_week_with_fewer_than_five_answers_shows_no_number(world: World, sangha: int, members: list[int], grace: Visitor) -> None:
-    now = world.clock.now()
+def answer_check_ins(world: World, sangha: int, moods: list[tuple[int, int]], weeks_ago: int = 1) -> None:
+    """(membership, mood), a minute apart, in a week that is over."""
+    at = world.clock.now() - timedelta(weeks=weeks_ago)
     with world.store.write() as session:
-        for n in range(LEAST):
-            session.add(CheckIn(membership_id=members[n], collective_id=sangha, mood=2 if n else 5, at=now - timedelta(days=14)))
-        for n in range(LEAST - 1):
-            session.add(CheckIn(membership_id=members[n], collective_id=sangha, mood=1, at=now))
+        for minute, (member, mood) in enumerate(moods):
+            session.add(CheckIn(membership_id=member, collective_id=sangha, mood=mood, at=at + timedelta(minutes=minute)))
+
+
+def weeks_told(page: str) -> list[tuple[str, str, str, str]]:
+    """Monday, people, mean and hard days of each week that shows numbers, the newest first."""
+    cells = r'<td class="number">(\d+)</td><td class="number">([\d.]+)</td><td class="number">(\d+) %'
+    return re.findall(r'<time datetime="([^"]+)">[^<]*</time></td>\s*' + cells, page)
+
+
+def test_a_week_with_fewer_than_five_people_shows_no_number(world: World, sangha: int, members: list[int], grace: Visitor) -> None:
+    answer_check_ins(world, sangha, [(member, 2 if n else 5) for n, member in enumerate(members[:LEAST])], weeks_ago=2)
+    answer_check_ins(world, sangha, [(member, 1 + n % 2) for n, member in enumerate(members[: LEAST - 1])])
     page = grace.text("/care")
-    assert page.count('class="dot"') == 1
-    assert ">2.6<" in page and ">80 %<" in page and ">1.0<" not in page and ">100 %<" not in page
+    assert weeks_told(page) == [("2026-03-23", "5", "2.6", "80")] and page.count('class="dot"') == 1
+    assert page.count("not shown") == WEEKS - 1
+
+
+def test_people_are_counted_once_a_week_by_their_last_answer(world: World, sangha: int, members: list[int], grace: Visitor) -> None:
+    answer_check_ins(world, sangha, [(members[0], 1)] * 3 + [(members[1], 4)] * 3, weeks_ago=2)
+    answer_check_ins(world, sangha, [(members[0], 1), *((member, 4) for member in members[:4]), (members[4], 5)])
+    assert weeks_told(grace.text("/care")) == [("2026-03-30", "5", "4.2", "0")], "six answers of two people are those of two people"
+
+
+def test_a_week_in_which_all_said_the_same_shows_no_number(world: World, sangha: int, members: list[int], grace: Visitor) -> None:
+    answer_check_ins(world, sangha, [(member, 2) for member in members])
+    assert weeks_told(grace.text("/care")) == []
+
+
+def test_a_week_is_told_when_it_is_over_and_then_stands(world: World, sangha: int, members: list[int], grace: Visitor) -> None:
+    answer_check_ins(world, sangha, [(member, 1 + n) for n, member in enumerate(members[:LEAST])], weeks_ago=0)
+    assert weeks_told(grace.text("/care")) == [], "this week is not over"
+    world.clock.advance(timedelta(days=1))  # from Sunday to Monday
+    grace = Visitor(world, world.member(sangha, VERA, roles=["supporter"]))
+    told = [("2026-04-06", "5", "3.0", "40")]
+    assert weeks_told(grace.text("/care")) == told
+    with world.store.write() as session:
+        session.execute(sa.delete(CheckIn).where(CheckIn.membership_id == members[0]))
+        session.add(CheckIn(membership_id=members[5], collective_id=sangha, mood=5, at=world.clock.now() - timedelta(days=2)))
+    assert weeks_told(grace.text("/care")) == told, "the difference would tell how she was who is gone"
+
+
+def test_two_who_look_first_see_the_same(world: World, sangha: int, members: list[int], grace: Visitor) -> None:
+    answer_check_ins(world, sangha, [(member, 1 + n % 5) for n, member in enumerate(members)])
+    pages: list[str] = []
+    visitors = [grace, Visitor(world, world.member(sangha, VERA, roles=["supporter"]))]
+    looking = [threading.Thread(target=lambda visitor=visitor: pages.append(visitor.text("/care"))) for visitor in visitors]
+    for each in looking:
+        each.start()
+    for each in looking:
+        each.join()
+    assert [weeks_told(page) for page in pages] == [[("2026-03-30", "6", "2.7", "50")]] * 2
+    with world.store.read() as session:
+        assert session.scalar(sa.select(sa.func.count()).select_from(CareWeek)) == WEEKS
+
+
+def test_moving_the_clocks_counts_no_answer_twice(world: World, sangha: int, members: list[int], grace: Visitor) -> None:
+    change(world, Collective, timezone="America/Los_Angeles")
+    # Sunday evening in Los Angeles, Monday morning in Kolkata.
+    world.clock.advance(timedelta(hours=13))
+    answer_check_ins(world, sangha, [(member, 1 + n % 5) for n, member in enumerate(members)], weeks_ago=0)
+    world.clock.advance(timedelta(hours=10))
+    los_angeles = weeks_told(Visitor(world, world.member(sangha, VERA, roles=["supporter"])).text("/care"))
+    assert los_angeles == [("2026-04-06", "6", "2.7", "50")]
+    change(world, Collective, timezone="Asia/Kolkata")
+    world.clock.advance(timedelta(weeks=1))
+    kolkata = Visitor(world, world.member(sangha, ASHA, roles=["supporter"]))
+    assert weeks_told(kolkata.text("/care")) == los_angeles, "what is told already keeps its dates; the week beside it is left out"
+    answer_check_ins(world, sangha, [(member, 2 + n % 3) for n, member in enumerate(members)], weeks_ago=0)
+    world.clock.advance(timedelta(weeks=1))
+    assert [week[0] for week in weeks_told(visit_again(world, sangha))] == ["2026-04-20", "2026-04-06"]
+
+
+def visit_again(world: World, sangha: int) -> str:
+    """The page, to a supporter who has just logged in: sessions do not last for weeks."""
+    return Visitor(world, world.member(sangha, "+15558809009", roles=["supporter"])).text("/care")
 
 
 def test_care_is_closed_to_organizers_and_admins(world: World, sangha: int) -> None:

@@ -26,6 +26,11 @@ def test_every_flow_can_be_read(visitor: Visitor, name: str) -> None:
     assert "Not translated" not in page
 
 
+def test_the_words_around_an_example_are_in_the_language_shown(visitor: Visitor) -> None:
+    assert "Sangha: how are you" not in visitor.text("/flows/check_in?tongue=es").split("<table>")[0]
+    assert "Reply with a letter" not in visitor.text("/flows/poll?tongue=hi").split("<table>")[0]
+
+
 def test_the_list_names_every_flow_and_its_words(visitor: Visitor) -> None:
     page = visitor.text("/flows")
     assert all(f"/flows/{name}" in page for name in FLOWS)

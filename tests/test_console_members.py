@@ -193,7 +193,7 @@ def test_her_page_shows_two_digits_and_no_care(world: World, asha: Visitor, maya
 def test_a_member_of_another_collective_is_not_here(world: World, asha: Visitor) -> None:
     stranger = world.member(world.collective("ELSEWHERE"), OTHER, name="Bela")
     assert asha.get(f"/members/{stranger}").status_code == 404
-    for act in ("about", "groups", "unmute", "remove", "roles", "number", "number/cancel"):
+    for act in ("about", "groups", "remove", "roles", "number", "number/cancel"):
         fields = {"sure": "yes", "role": "organizer", "number": "+15558899999", "language": "es"}
         assert asha.post(f"/members/{stranger}/{act}", fields).status_code == 404, act
     with world.store.read() as session:
@@ -233,7 +233,7 @@ def test_a_group_gets_another_name(world: World, sangha: int, asha: Visitor, may
     answer = asha.post(f"/members/groups/{drivers}/name", {"group_name": "  Night   Drivers "})
     page = asha.text(answer.headers["Location"])
     assert "The group has another name." in page and "The group night drivers" in page
-    for name, says in (("Cooks", "has this name already"), ("", "Give the group a name"), ("x" * 41, "Give the group a name")):
+    for name, says in (("Cooks", "Choose another name"), ("", "Give the group a name"), ("x" * 41, "Give the group a name")):
         assert says in asha.text(asha.post(f"/members/groups/{drivers}/name", {"group_name": name}).headers["Location"])
     assert "night drivers" in asha.text(f"/members/{maya}")
     assert asha.post("/members/groups/999/name", {"group_name": "x"}).status_code == 404
@@ -269,15 +269,6 @@ def test_a_group_of_care_or_of_others_is_not_an_organizers(world: World, sangha:
     assert "drivers" not in asha.text("/compose") and "drivers" not in asha.text("/members"), "who is asked how she is, supporters know"
 
 
-def test_muted_and_heard_again(world: World, asha: Visitor, maya: int) -> None:
-    asha.post(f"/notes/{maya}/mute")
-    assert "muted" in asha.text(f"/members/{maya}")
-    asha.post(f"/members/{maya}/unmute")
-    with world.store.read() as session:
-        assert session.get_one(Membership, maya).muted_at is None
-    assert acts(world) == ["member muted", "member unmuted"]
-
-
 def test_removed_like_her_own_leave(world: World, asha: Visitor, maya: int) -> None:
     asha.post(f"/members/{maya}/remove", {})
     with world.store.read() as session:
@@ -300,15 +291,17 @@ def test_what_takes_power_asks_for_the_app(world: World, sangha: int, maya: int)
 
 def test_who_gets_check_ins_is_told_to_supporters_alone(world: World, sangha: int, asha: Visitor, maya: int) -> None:
     with world.store.write() as session:
-        care, both = Group(collective_id=sangha, name="tuesdaycircle"), Group(collective_id=sangha, name="assembly")
-        session.add_all([care, both])
+        care, plain = Group(collective_id=sangha, name="tuesdaycircle"), Group(collective_id=sangha, name="assembly")
+        session.add_all([care, plain])
         session.flush()
-        for number, (group, kind) in enumerate([(care, "check_in"), (both, "check_in"), (both, "notice")]):
+        # One notice to it, by somebody who may, makes it no group for everybody.
+        for number, (group, kind) in enumerate([(care, "check_in"), (care, "notice"), (plain, "notice")]):
             session.add(
                 Broadcast(collective_id=sangha, number=number, kind=kind, state="done", group_id=group.id, created_at=world.clock.now())
             )
-        session.add_all([GroupMember(group_id=group.id, membership_id=maya) for group in (care, both)])
+        session.add_all([GroupMember(group_id=group.id, membership_id=maya) for group in (care, plain)])
         hidden = care.id
+    assert "to a group" in asha.text("/broadcasts/1") and "tuesdaycircle" not in asha.text("/broadcasts/1")
     for path in ("/members", f"/members/{maya}", f"/members?group={hidden}"):
         page = asha.text(path)
         assert "assembly" in page and "tuesdaycircle" not in page
@@ -319,6 +312,61 @@ def test_who_gets_check_ins_is_told_to_supporters_alone(world: World, sangha: in
     supporter = Visitor(world, world.member(sangha, OTHER, roles=["organizer", "supporter"]))
     assert "tuesdaycircle" in supporter.text("/members")
     assert b"tuesdaycircle" not in asha.post("/members/export/file", {"reason": "to print"}).data
+
+
+def test_a_hidden_group_s_name_is_no_way_into_it(world: World, sangha: int, asha: Visitor, maya: int, drivers: int) -> None:
+    with world.store.write() as session:
+        care = Group(collective_id=sangha, name="tuesdaycircle")
+        session.add(care)
+        session.flush()
+        session.add(GroupMember(group_id=care.id, membership_id=maya))
+        draft_broadcast(session, world.clock.now(), sangha, "check_in", {}, group_id=care.id)
+        hidden = care.id
+    tried = (
+        asha.post("/members/group", {"group_name": "Tuesdaycircle", "group": str(drivers)}),
+        asha.post(f"/members/{maya}/groups", {"new_group": "TUESDAYCIRCLE"}),
+        asha.post(f"/members/groups/{drivers}/name", {"group_name": "tuesdaycircle"}),
+    )
+    for answer in tried:
+        page = asha.text(answer.headers["Location"])
+        assert "Choose another name for the group." in page and "came to this group" not in page and "check-in" not in page
+    data = {"how": "signed the list", "country": "US", "file": (io.BytesIO(LISTED.encode()), "members.csv")}
+    page = asha.post("/members/import/preview", data, content_type="multipart/form-data").text
+    refused = re.search(r"<h2>Refused.*?</table>", page, re.S)
+    assert refused is not None and "choose another name for the group" in refused[0] and "Ravi" not in page and "Rita" in page
+    asha.post("/members/import/do", {"ticket": ticket(page), "skip": "yes"})
+    with world.store.read() as session:
+        in_it = sa.select(GroupMember.membership_id).where(GroupMember.group_id == hidden)
+        assert session.scalars(in_it).all() == [maya]
+        assert session.scalars(sa.select(Group.name).order_by(Group.name)).all() == ["cooks", "drivers", "tuesdaycircle"]
+    grace = Visitor(world, world.member(sangha, OTHER, roles=["organizer", "supporter"]))
+    grace.post("/members/group", {"group_name": "tuesdaycircle"})
+    with world.store.read() as session:
+        assert len(session.scalars(in_it).all()) == 4, "who may know of it fills it"
+
+
+LISTED = "phone,name,groups\n+15558810001,Ravi,cooks;Tuesdaycircle\n+15558810002,Rita,cooks\n"
+
+
+def test_who_answered_what_organizers_find_alone(world: World, sangha: int, asha: Visitor, maya: int) -> None:
+    now = world.clock.now()
+    with world.store.write() as session:
+        alert = Alert(collective_id=sangha, starts_at=now, created_at=now)
+        session.add(alert)
+        session.flush()
+        session.add(Rsvp(alert_id=alert.id, membership_id=maya, answer="yes", answered_at=now))
+        called = draft_broadcast(session, now, sangha, "alert", {"en": "Rally"}, alert_id=alert.id)
+    asked = f"/members?action={called.number}&answer=no"
+    assert "Maya" not in asha.text(asked) and 'name="answer"' in asha.text(asked)
+    admin = Visitor(world, world.member(sangha, OTHER, roles=["admin"]))
+    page = admin.text(asked)
+    assert "Maya" in page and 'name="answer"' not in page, "to her it is no question"
+    assert "answer" not in admin.post("/members/find", {"action": str(called.number), "answer": "no"}).headers["Location"]
+
+
+@pytest.mark.parametrize("number", [2**31, 999_999_999_999_999, 10**30])
+def test_a_number_that_no_action_has_asks_for_nothing(world: World, asha: Visitor, maya: int, number: int) -> None:
+    assert "Maya" in asha.text(f"/members?action={number}&answer=yes")
 
 
 # --- roles ---------------------------------------------------------------------------------------------------------------

@@ -9,7 +9,7 @@ import pytest
 import sqlalchemy as sa
 
 from bot.upkeep.retention import purge
-from models import LoginCode, MemberExport, MemberImport, Note, NoteAnswer, NumberChange, Person, WebSession
+from models import CareWeek, LoginCode, MemberExport, MemberImport, Note, NoteAnswer, NumberChange, Person, WebSession
 from tests.world import World
 
 DAY = timedelta(days=1)
@@ -62,3 +62,13 @@ def test_answers_go_with_their_notes(world: World) -> None:
     assert count(world, Note) == count(world, NoteAnswer) == 1
     with world.store.read() as session:
         assert session.scalars(sa.select(NoteAnswer.body)).one() is None
+
+
+def test_weeks_of_care_go_with_the_moods_they_are_made_of(world: World) -> None:
+    collective, today = world.collective(), world.clock.now().date()
+    with world.store.write() as session:
+        for days in (179, 181):
+            session.add(CareWeek(collective_id=collective, begins=today - days * DAY, shown={"people": 5}))
+    purge(world.deployment)
+    with world.store.read() as session:
+        assert session.scalars(sa.select(CareWeek.begins)).all() == [today - 179 * DAY]

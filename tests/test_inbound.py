@@ -16,7 +16,8 @@ from bot.conversation.steps import Do, Flow, FlowEntry, Say, Word
 from bot.inbound.keywords import WordTable
 from bot.inbound.lines import LineBook
 from bot.inbound.message import read_message
-from bot.inbound.receive import EMPTY, Reception, receive
+from bot.inbound.receive import Reception, receive
+from bot.inbound.twiml import EMPTY
 from models import Ballot, Collective, Consent, Conversation, Inbound, Membership, Note, Outbound, Person, Phone, PhoneLine
 from tests.world import Answer, World, inbound_parameters, new_sid
 

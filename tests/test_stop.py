@@ -11,7 +11,7 @@ import sqlalchemy as sa
 from bot.conversation.engine import Session
 from bot.conversation.steps import Choice, Hearing, Question
 from bot.delivery.outbox import Letter, put
-from bot.inbound.receive import EMPTY
+from bot.inbound.twiml import EMPTY
 from bot.languages.stop_phrases import TWILIO_STOP
 from flows import FLOWS
 from models import Conversation, Line, Membership, Outbound, Person, Phone, PhoneLine

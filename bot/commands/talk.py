@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from bot.conversation.engine import Heard, Session, advance
+from bot.conversation.engine import Heard, Session, advance, examples_of
 from bot.conversation.steps import Do, Hearing
 from bot.languages import LANGUAGES, words
 
@@ -30,7 +30,7 @@ def talk(flow: str, language: str, outcomes: bool) -> None:
     session = Session(dict(entry.example))
 
     def act(step: Do) -> Any:
-        examples: tuple[Any, ...] = getattr(step.action, "outcomes", ({},))
+        examples = examples_of(step, language)
         chosen = 0
         if outcomes and len(examples) > 1:
             for index, example in enumerate(examples):

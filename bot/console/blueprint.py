@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 from flask import Blueprint
 
 from bot.console.access import ACCESS
+from bot.console.forms import LARGEST
 
 View = TypeVar("View", bound=Callable[..., Any])
 
@@ -26,8 +27,10 @@ def page(rule: str, *, methods: tuple[str, ...] = ("GET",)) -> Callable[[View], 
         endpoint = f"console.{view.__name__}"
         if endpoint not in ACCESS:
             raise LookupError(f"{endpoint} is not in bot/console/access.py: nobody decided who may open it")
+        # A number that no column can hold is the address of nothing, not an error of the database.
+        rule_within = rule.replace("<int:", f"<int(max={LARGEST}):")
         view.door = f"console: {endpoint} in bot/console/access.py"  # type: ignore[attr-defined]
-        blueprint.add_url_rule(rule, view.__name__, view, methods=list(methods))
+        blueprint.add_url_rule(rule_within, view.__name__, view, methods=list(methods))
         return view
 
     return hang

@@ -9,7 +9,7 @@ from flask import Request
 from sqlalchemy.orm import Session
 
 from bot.console.forms import read_text
-from bot.console.views import now, place
+from bot.console.views import now, place, say
 from bot.delivery.broadcasts import draft_broadcast, find_by_key, record_act
 from bot.languages import LANGUAGE_NAMES, LANGUAGES
 from models import Alert, Broadcast, Poll
@@ -32,6 +32,14 @@ def order_languages(first: str) -> dict[str, str]:
 def find_made(session: Session, key: str | None) -> Broadcast | None:
     """What a form with this key has made already; None: nothing yet, or it has no key."""
     return find_by_key(session, place().collective_id, key[:64]) if key else None
+
+
+def say_made_before(first: Broadcast) -> str:
+    """To whoever sends a form a second time with other words: what it made stands, and these words are not lost."""
+    return say(
+        "You sent this form before, with other words: they are text {number}. To keep these as well, press the button once more.",
+        number=first.number,
+    )
 
 
 def keep_draft(

@@ -13,6 +13,8 @@ from bot.languages import clean_text
 
 # A text of ten pages is somebody's mistake; Twilio itself takes 1,600 characters.
 LONGEST = 10_000
+# The largest number of a broadcast, a note or a member that the pages speak of (a PostgreSQL integer).
+LARGEST = 2**31 - 1
 
 
 class FormRefused(Exception):
@@ -44,4 +46,4 @@ def read_text(request: Request, name: str, longest: int = LONGEST) -> str:
 def read_number(request: Request, name: str, default: int = 0) -> int:
     """A field's whole number; ``default`` for anything else, and for what no column could hold."""
     text = request.form.get(name, "") if request.method == "POST" else request.args.get(name, "")
-    return int(text) if text.isascii() and text.isdecimal() and len(text) < 16 else default
+    return int(text) if text.isascii() and text.isdecimal() and len(text) < 11 and int(text) <= LARGEST else default

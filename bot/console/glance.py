@@ -48,11 +48,11 @@ COMING = 8
 
 @dataclass(frozen=True)
 class Waiting:
-    """Members who wrote and were not answered: how many people, and of how many calls for help (``thread``: the one, if it is one)."""
+    """Members who wrote and were not answered: how many people, how many calls for help (``note``: its number, if it is one)."""
 
     people: int
     calls: int
-    thread: int | None
+    note: int | None
 
 
 @dataclass(frozen=True)
@@ -82,7 +82,7 @@ def read_open(session: Session, collective_id: int, now: datetime) -> list[Broad
 
 
 def read_notes(session: Session, collective_id: int) -> Waiting:
-    """Who waits for an answer; muted ones wait for nobody."""
+    """Who waits for an answer; of muted senders, who calls for help."""
     is_open = Note.state == "open"
     is_call = sa.and_(is_open, Note.kind == "sos")
     query = (
@@ -90,15 +90,15 @@ def read_notes(session: Session, collective_id: int) -> Waiting:
             sa.func.count().label("all"),
             sa.func.count(sa.distinct(sa.case((is_open, Note.membership_id)))).label("people"),
             sa.func.count(sa.distinct(sa.case((is_call, Note.membership_id)))).label("calls"),
-            sa.func.max(sa.case((is_call, Note.membership_id))).label("thread"),
+            sa.func.max(sa.case((is_call, Note.number))).label("note"),
         )
         .join(Membership, Membership.id == Note.membership_id)
-        .where(Note.collective_id == collective_id, Membership.muted_at.is_(None))
+        .where(Note.collective_id == collective_id, sa.or_(Membership.muted_at.is_(None), is_call))
     )
     row = memory().recall(
         ("home notes", collective_id), session.execute(query).one, lambda found: NOTES_BELIEVED if found.all > MANY else 0.0
     )
-    return Waiting(row.people, row.calls, row.thread if row.calls == 1 else None)
+    return Waiting(row.people, row.calls, row.note if row.calls == 1 else None)
 
 
 def count_peer_requests(session: Session, collective_id: int, now: datetime) -> int:

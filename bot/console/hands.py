@@ -20,7 +20,7 @@ from bot.console.glance import (
     read_uncertain,
 )
 from bot.console.looks import say_when, say_why
-from bot.console.pages.broadcasts import CARE_KINDS, MAY_SEE_CARE
+from bot.console.pages.broadcasts import may_know_of
 from bot.console.standings import SHORTLY, read_progress
 from bot.console.views import count, language, local, now, place, say
 from bot.delivery.broadcasts import read_texts
@@ -83,12 +83,11 @@ def _calls_and_notes(session: Session) -> Iterator[Card]:
         return
     waiting = read_notes(session, place().collective_id)
     if waiting.calls:
-        one = waiting.thread is not None
         yield Card(
             "calls",
             say("SOS: somebody asked for help"),
             count("1 person waits for an answer.", "{n} people wait for an answer.", waiting.calls),
-            url_for("console.note_thread", thread=waiting.thread) if one else url_for("console.notes"),
+            url_for("console.note_thread", number=waiting.note) if waiting.note is not None else url_for("console.notes"),
             say("Answer now"),
             is_urgent=True,
         )
@@ -112,9 +111,8 @@ def _peers(session: Session) -> Iterator[Card]:
 
 
 def find_open(session: Session) -> list[Broadcast]:
-    """Drafts and texts under way that the viewer may see: that somebody is asked how she is, not everybody may."""
-    found = read_open(session, place().collective_id, now())
-    return [each for each in found if each.kind not in CARE_KINDS or place().roles & MAY_SEE_CARE]
+    """Drafts and texts under way that the viewer may see."""
+    return [each for each in read_open(session, place().collective_id, now()) if may_know_of(each)]
 
 
 def _texts(session: Session) -> Iterator[Card]:

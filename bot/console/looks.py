@@ -114,8 +114,14 @@ def is_large(session: Session) -> bool:
 
 
 def hidden_groups(session: Session) -> frozenset[int]:
-    """The groups that the viewer may not know of: those that were only ever asked how they are. Who is in care, supporters know."""
+    """The groups that the viewer may not know of: those that were ever asked how they are. Who is in care, supporters know."""
     return frozenset() if SUPPORTER in place().roles else care_groups(session, place().collective_id)
+
+
+def hidden_names(session: Session) -> frozenset[str]:
+    """What those are called. The viewer calls no group so: she would put people into care, and learn who is in it already."""
+    hidden = hidden_groups(session)
+    return frozenset(session.scalars(sa.select(Group.name).where(Group.id.in_(hidden)))) if hidden else frozenset()
 
 
 def read_groups(session: Session) -> Groups:

@@ -30,6 +30,7 @@ class Memory:
         with self._lock:
             if len(self._kept) > MOST:
                 self._kept.clear()
+                self._reading = {key: lock for key, lock in self._reading.items() if lock.locked()}
             reading = self._reading.setdefault(key, threading.Lock())
         with reading:
             until, value = self._kept.get(key, (0.0, None))

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from flask import Request
+from sqlalchemy.orm import Session
 
 from bot.console.drafts import read_texts_of_form
 from bot.console.forms import read_number, read_text
@@ -124,9 +125,23 @@ def write_down(draft: Broadcast, texts: dict[str, str], alert: Alert | None) -> 
         due_at=draft.due_at,
         starts_at=alert.starts_at if alert is not None else None,
     )
-    due, starts = local(written.due_at), local(written.starts_at)
+    due = local(written.due_at)
     if due is not None:
         written.day, written.hour = f"{due:%Y-%m-%d}", f"{due:%H:%M}"
+    _write_start(written)
+    return written
+
+
+def write_correction(session: Session, old: Broadcast, texts: dict[str, str]) -> Written:
+    """The form of a correction: the old words, and the hour of the action, as long as it is still to come."""
+    alert = session.get(Alert, old.alert_id) if old.alert_id is not None else None
+    starts = alert.starts_at if alert is not None and alert.starts_at is not None and alert.starts_at > now() else None
+    written = Written(kind=old.kind, texts=texts, is_change=True, starts_at=starts)
+    _write_start(written)
+    return written
+
+
+def _write_start(written: Written) -> None:
+    starts = local(written.starts_at)
     if starts is not None:
         written.starts_day, written.starts_hour = f"{starts:%Y-%m-%d}", f"{starts:%H:%M}"
-    return written

@@ -231,6 +231,12 @@ def every_conversation(
     yield from walk(Session(dict(arguments)), None, [], 0)
 
 
+def examples_of(step: Do, language: str) -> tuple[Any, ...]:
+    """What the step's action may give back, by the examples that it declares, with their words in this language."""
+    declared: Any = getattr(step.action, "outcomes", ({},))
+    return tuple(declared(language) if callable(declared) else declared)
+
+
 class _Undecided(BaseException):
     """An action was reached whose outcome this branch has not chosen (BaseException: no flow may swallow it)."""
 
@@ -252,8 +258,7 @@ def _branches(function: Callable[..., Flow], session: Session, heard: Heard | No
         try:
             outcome = advance(function, attempt, undecided, hearing, heard)
         except _Undecided as met:
-            results: tuple[Any, ...] = getattr(met.step.action, "outcomes", ({},))
-            for result in reversed(results):
+            for result in reversed(examples_of(met.step, hearing.language)):
                 chosen = Session.from_json(copy.deepcopy(start.to_json()))
                 chosen.done[met.step.name] = copy.deepcopy(result)
                 pending.append(chosen)

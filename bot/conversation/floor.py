@@ -19,7 +19,7 @@ from bot.conversation.steps import Choice, NotUnderstood, Question, Scale
 from bot.conversation.talk import acting, begin, hearing_of, on_the_floor
 from bot.conversation.turn import Turn
 from bot.delivery.lists import in_states
-from models import Broadcast, CheckIn, Conversation, Membership, Outbound, PeerRequest
+from models import Broadcast, CheckIn, Conversation, Membership, Outbound, PeerRequest, Prepared
 
 # An asking message leaves flight after a day; its poll stays votable until it closes.
 IN_FLIGHT = timedelta(hours=24)
@@ -29,7 +29,7 @@ LONGEST_ANSWER = 120
 
 _table = Outbound.__table__
 _broadcasts = Broadcast.__table__
-_asking = (
+_asking = Prepared(
     sa.select(
         _table.c.id,
         _table.c.asks,
@@ -61,8 +61,7 @@ class Candidate:
 def _asked(turn: Turn) -> Sequence[Any]:
     """What was asked of her in the last month, the newest first; read once a turn."""
     if turn.asked is None:
-        read = turn.session.connection().execute(_asking, {"person": turn.person_id, "since": turn.now - OPEN_AT_MOST})
-        turn.asked = read.all()
+        turn.asked = _asking.all(turn.session, {"person": turn.person_id, "since": turn.now - OPEN_AT_MOST})
     return turn.asked
 
 
@@ -130,11 +129,11 @@ CARE_LASTS = timedelta(days=7)
 
 _hers = sa.select(Membership.id).where(Membership.person_id == sa.bindparam("person"))
 _since = sa.bindparam("since", type_=CheckIn.__table__.c.at.type)
-_MOODS = sa.select(CheckIn.mood).where(CheckIn.membership_id.in_(_hers), CheckIn.at > _since)
+_MOODS = Prepared(sa.select(CheckIn.mood).where(CheckIn.membership_id.in_(_hers), CheckIn.at > _since))
 
 
 @cache
-def _signs_of_care(private: tuple[str, ...]) -> Any:
+def _signs_of_care(private: tuple[str, ...]) -> Prepared:
     """One row for three signs, because every ordinary note pays for it: a question of care left unanswered within a day, a wish for a
     peer this week; and whether she said within a day how she is (sealed, so it is read only then)."""
     unanswered = sa.exists().where(
@@ -148,7 +147,7 @@ def _signs_of_care(private: tuple[str, ...]) -> Any:
         PeerRequest.created_at > sa.bindparam("since_week", type_=PeerRequest.__table__.c.created_at.type),
     )
     told = sa.exists().where(CheckIn.membership_id.in_(_hers), CheckIn.at > _since)
-    return sa.select(sa.or_(unanswered, wished).label("is_care"), told.label("has_told"))
+    return Prepared(sa.select(sa.or_(unanswered, wished).label("is_care"), told.label("has_told")))
 
 
 def may_be_care(turn: Turn) -> bool:
@@ -162,12 +161,11 @@ def may_be_care(turn: Turn) -> bool:
         return True
     if any(row.asks in private and row.answered_at is None and row.asked_at > turn.now - IN_FLIGHT for row in _asked(turn)):
         return True
-    connection = turn.session.connection()
     since = {"person": turn.person_id, "since": turn.now - IN_FLIGHT}
-    signs = connection.execute(_signs_of_care(private), since | {"since_week": turn.now - CARE_LASTS}).one()
+    signs = _signs_of_care(private).one(turn.session, since | {"since_week": turn.now - CARE_LASTS})
     if signs.is_care or not signs.has_told:
         return bool(signs.is_care)
-    return any(mood <= HARD_DAY for mood in connection.execute(_MOODS, since).scalars())
+    return any(row.mood <= HARD_DAY for row in _MOODS.all(turn.session, since))
 
 
 def find_candidate(turn: Turn, outbound_id: int) -> Candidate | None:

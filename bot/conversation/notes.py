@@ -8,10 +8,10 @@ import sqlalchemy as sa
 
 from bot.conversation.turn import Turn
 from bot.delivery.broadcasts import take_number
-from models import Note
+from models import Note, Prepared
 
 _note: Any = Note.__table__
-_INSERT = sa.insert(_note)
+_INSERT = Prepared(sa.insert(_note).inline())
 
 
 def keep_note(turn: Turn, body: str, kind: str = "note") -> int | None:
@@ -20,5 +20,5 @@ def keep_note(turn: Turn, body: str, kind: str = "note") -> int | None:
         return None
     number = take_number(turn.session, turn.here.collective_id)
     note = {"number": number, "collective_id": turn.here.collective_id, "membership_id": turn.here.membership_id}
-    turn.session.connection().execute(_INSERT, note | {"body": body, "kind": kind, "state": "open", "created_at": turn.now})
+    _INSERT.run(turn.session, note | {"body": body, "kind": kind, "state": "open", "created_at": turn.now})
     return number

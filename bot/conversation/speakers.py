@@ -13,12 +13,27 @@ from sqlalchemy.orm import Session
 
 from bot.conversation.steps import FlowEntry
 from bot.conversation.turn import Belonging, LineFacts, Turn
+from bot.delivery.lists import in_states
 from bot.delivery.sweep import release_window
 from bot.deployment import Deployment
-from models import Collective, CollectiveLine, Line, Membership, Person, Phone, PhoneLine, Role, Store, sqlite_or_postgres_insert
+from models import (
+    Collective,
+    CollectiveLine,
+    Conversation,
+    Line,
+    Membership,
+    Outbound,
+    Person,
+    Phone,
+    PhoneLine,
+    Prepared,
+    Role,
+    Store,
+    sqlite_or_postgres_insert,
+)
 
 _phone: Any = Phone.__table__
-_FIND_PHONE = (
+_find_phone = (
     sa.select(
         _phone.c.id,
         _phone.c.current_person_id,
@@ -30,6 +45,7 @@ _FIND_PHONE = (
     # Plain FOR UPDATE deadlocks with the foreign keys' own checks; this lock does not (measured).
     .with_for_update(key_share=True)
 )
+_FIND_PHONE = Prepared(_find_phone)
 _LOCK_PHONE_OF = (
     sa.select(_phone.c.id, _phone.c.current_person_id, _phone.c.stranger_answered_at, _phone.c.detached_at)
     .where(_phone.c.current_person_id == sa.bindparam("person"), _phone.c.detached_at.is_(None))
@@ -41,7 +57,12 @@ _c: Any = Collective.__table__
 _cl: Any = CollectiveLine.__table__
 _r: Any = Role.__table__
 _pl: Any = PhoneLine.__table__
-_BELONGINGS = (
+_t: Any = Conversation.__table__
+_o: Any = Outbound.__table__
+# Most texts come when nothing is open and nothing was asked; saying so here spares them two statements.
+_floor_taken = sa.exists().where(_t.c.person_id == sa.bindparam("person"), in_states(_t.c.state, "open"))
+_was_asked = sa.exists().where(_o.c.person_id == sa.bindparam("person"), _o.c.asked_at.is_not(None))
+_belongings = (
     sa.select(
         _m.c.id,
         _m.c.collective_id,
@@ -52,6 +73,8 @@ _BELONGINGS = (
         _p.c.language.label("her_language"),
         _p.c.timezone.label("her_timezone"),
         _r.c.role,
+        _floor_taken.label("floor_taken"),
+        _was_asked.label("was_asked"),
     )
     .select_from(
         _m.join(_p, _p.c.id == _m.c.person_id)
@@ -62,11 +85,14 @@ _BELONGINGS = (
     .where(_m.c.person_id == sa.bindparam("person"), _m.c.state == "active")
     .order_by(_m.c.id)
 )
-_PERSON = sa.select(_p.c.language, _p.c.timezone).where(_p.c.id == sa.bindparam("person"))
-_LINE_SPEAKS = sa.select(_c.c.language, _c.c.timezone).where(_c.c.id == sa.bindparam("collective"))
-_HEARD_ON = sa.update(_m).where(_m.c.id == sa.bindparam("membership")).values(line_id=sa.bindparam("line"))
-_OPTED_OUT = sa.select(_pl.c.id).where(
-    _pl.c.phone_id == sa.bindparam("phone"), _pl.c.line_id == sa.bindparam("line"), _pl.c.opted_out_at.is_not(None)
+_BELONGINGS = Prepared(_belongings)
+_PERSON = Prepared(sa.select(_p.c.language, _p.c.timezone).where(_p.c.id == sa.bindparam("person")))
+_LINE_SPEAKS = Prepared(sa.select(_c.c.language, _c.c.timezone).where(_c.c.id == sa.bindparam("collective")))
+_HEARD_ON = Prepared(sa.update(_m).where(_m.c.id == sa.bindparam("membership")).values(line_id=sa.bindparam("line")))
+_OPTED_OUT = Prepared(
+    sa.select(_pl.c.id).where(
+        _pl.c.phone_id == sa.bindparam("phone"), _pl.c.line_id == sa.bindparam("line"), _pl.c.opted_out_at.is_not(None)
+    )
 )
 
 
@@ -95,8 +121,8 @@ def _wrote_late_on(insert: Any) -> Any:
     ).returning(_pl.c.opted_out_by)
 
 
-_WROTE_LATE_ON = {"sqlite": _wrote_late_on(sqlite.insert), "postgresql": _wrote_late_on(postgresql.insert)}
-_WRITE_ON = {"sqlite": _write_on(sqlite.insert), "postgresql": _write_on(postgresql.insert)}
+_WROTE_LATE_ON = Prepared({"sqlite": _wrote_late_on(sqlite.insert), "postgresql": _wrote_late_on(postgresql.insert)})
+_WRITE_ON = Prepared({"sqlite": _write_on(sqlite.insert), "postgresql": _write_on(postgresql.insert)})
 
 
 @dataclass(frozen=True)
@@ -112,11 +138,11 @@ class PhoneFacts:
 def lock_phone(store: Store, session: Session, number: str, now: datetime) -> PhoneFacts:
     """Find or make the phone, and hold its lock until the transaction ends: one message of a phone at a time."""
     hashed = store.hash_number(number)
-    row = session.connection().execute(_FIND_PHONE, {"hash": hashed}).first()
+    row = _FIND_PHONE.first(session, {"hash": hashed})
     if row is None:
         insert = sqlite_or_postgres_insert(store, _phone).values(number=number, number_hash=hashed, created_at=now)
         session.execute(insert.on_conflict_do_nothing(index_elements=["number_hash"]))
-        row = session.execute(_FIND_PHONE, {"hash": hashed}).one()
+        row = _FIND_PHONE.one(session, {"hash": hashed})
     elif row.nameless:
         # Forgotten, but kept as a hash because of a STOP: she writes again, so she can be answered again.
         session.execute(_phone.update().where(_phone.c.id == row.id).values(number=number))
@@ -130,15 +156,17 @@ def meet(
     belongings: dict[int, Belonging] = {}
     roles: dict[int, set[str]] = {}
     language, zone = None, None
+    floor_taken, was_asked = True, True  # that is, not known
     if phone.current_person_id is not None:
-        for row in session.connection().execute(_BELONGINGS, {"person": phone.current_person_id, "line": line.id}):
+        for row in _BELONGINGS.all(session, {"person": phone.current_person_id, "line": line.id}):
             roles.setdefault(row.id, set()).update([row.role] if row.role else [])
             belongings[row.id] = Belonging(
                 row.id, row.collective_id, row.name, row.language, row.timezone, frozenset(roles[row.id]), row.line_id
             )
             language, zone = row.her_language, row.her_timezone
+            floor_taken, was_asked = row.floor_taken, row.was_asked
         if not belongings:
-            person = session.execute(_PERSON, {"person": phone.current_person_id}).first()
+            person = _PERSON.first(session, {"person": phone.current_person_id})
             language, zone = (person.language, person.timezone) if person else (None, None)
     mine = tuple(belongings.values())
     here = mine[0] if len(mine) == 1 else None
@@ -147,14 +175,17 @@ def meet(
     else:
         theirs = _of_the_line(session, line)
         language, zone = language or theirs[0], zone or theirs[1]
-    return Turn(deployment, session, now, line, phone.id, phone.current_person_id, language, zone, flows, mine, here)
+    turn = Turn(deployment, session, now, line, phone.id, phone.current_person_id, language, zone, flows, mine, here)
+    turn.empty_floor_of = None if floor_taken else phone.current_person_id
+    turn.asked = None if was_asked else ()
+    return turn
 
 
 def _of_the_line(session: Session, line: LineFacts) -> tuple[str, str]:
     """A stranger is answered in the language of the line's first collective."""
     if not line.collective_ids:
         return "en", "UTC"
-    row = session.connection().execute(_LINE_SPEAKS, {"collective": line.collective_ids[0]}).first()
+    row = _LINE_SPEAKS.first(session, {"collective": line.collective_ids[0]})
     return (row.language, row.timezone) if row else ("en", "UTC")
 
 
@@ -163,21 +194,20 @@ def note_line(store: Store, turn: Turn) -> str | None:
 
     Gives who stopped this phone on this line (carrier, word, 21610), None when nobody did.
     """
-    connection = turn.session.connection()
     wrote = {"phone_id": turn.phone_id, "line_id": turn.line.id, "last_inbound_at": turn.sent_at or turn.now}
-    statements = _WRITE_ON if turn.sent_at is None else _WROTE_LATE_ON
-    stopped_by: str | None = connection.execute(statements[connection.dialect.name], wrote).scalar_one()
+    statement = _WRITE_ON if turn.sent_at is None else _WROTE_LATE_ON
+    stopped_by: str | None = statement.scalar(turn.session, wrote)
     if turn.line.channel == "whatsapp" and turn.phone_id is not None:
         turn.rings = bool(release_window(turn.session, turn.now, turn.phone_id, turn.line.id)) or turn.rings
     for belonging in turn.belongings:
         if belonging.line_id != turn.line.id:
-            connection.execute(_HEARD_ON, {"membership": belonging.membership_id, "line": turn.line.id})
+            _HEARD_ON.run(turn.session, {"membership": belonging.membership_id, "line": turn.line.id})
     return stopped_by
 
 
 def is_opted_out(session: Session, phone_id: int | None, line_id: int) -> bool:
     """Whether this phone said STOP on this line."""
-    return session.connection().execute(_OPTED_OUT, {"phone": phone_id, "line": line_id}).first() is not None
+    return _OPTED_OUT.first(session, {"phone": phone_id, "line": line_id}) is not None
 
 
 def read_line(session: Session, line_id: int) -> LineFacts:

@@ -15,10 +15,11 @@ from bot.conversation.engine import Act, Heard, Outcome, Session, advance, waiti
 from bot.conversation.notes import keep_note
 from bot.conversation.steps import Do, FlowEntry, Hearing, NotUnderstood, Question, is_skip
 from bot.conversation.turn import Turn
+from bot.delivery.lists import in_states
 from bot.delivery.sweep import release_questions
 from bot.languages import words
 from bot.schedule.timers import set_timer
-from models import Conversation, Outbound
+from models import Conversation, Outbound, Prepared
 
 # An open question is forgotten after a day: nobody answers yesterday's "how are you" with today's news.
 IDLE = timedelta(hours=24)
@@ -26,7 +27,7 @@ IDLE = timedelta(hours=24)
 MOST_HINTS = 5
 
 _table: Any = Conversation.__table__
-_open = (
+_open = Prepared(
     sa.select(
         _table.c.id,
         _table.c.flow,
@@ -40,20 +41,20 @@ _open = (
     )
     .where(
         _table.c.person_id == sa.bindparam("person"),
-        _table.c.state == "open",
+        in_states(_table.c.state, "open"),
         _table.c.last_heard_at > sa.bindparam("since"),
     )
     .order_by(_table.c.id.desc())
 )
-_begin = _table.insert().returning(_table.c.id)
-_change = _table.update().where(_table.c.id == sa.bindparam("this"))
-_replace = (
+_begin = Prepared(_table.insert().returning(_table.c.id))
+_change = Prepared(_table.update().where(_table.c.id == sa.bindparam("this")))
+_replace = Prepared(
     _table.update()
-    .where(_table.c.person_id == sa.bindparam("person"), _table.c.flow == sa.bindparam("of_flow"), _table.c.state == "open")
+    .where(_table.c.person_id == sa.bindparam("person"), _table.c.flow == sa.bindparam("of_flow"), in_states(_table.c.state, "open"))
     .values(state="ended", session=None)
 )
 _asking: Any = Outbound.__table__
-_answered = _asking.update().where(_asking.c.id == sa.bindparam("this")).values(answered_at=sa.bindparam("now"))
+_answered = Prepared(_asking.update().where(_asking.c.id == sa.bindparam("this")).values(answered_at=sa.bindparam("now")))
 
 
 def on_the_floor(turn: Turn, *, idle: bool = True) -> Any:
@@ -66,7 +67,7 @@ def on_the_floor(turn: Turn, *, idle: bool = True) -> Any:
     found = next(
         (
             row
-            for row in turn.session.connection().execute(_open, {"person": turn.person_id, "since": since})
+            for row in _open.all(turn.session, {"person": turn.person_id, "since": since})
             if (row.line_id == turn.line.id if row.collective_id is None else row.collective_id in mine)
         ),
         None,
@@ -109,7 +110,7 @@ def begin(
     heard = None if text is None else Heard(text)
     outcome = advance(entry.function, session, acting(turn), hearing_of(turn), heard)
     if outbound_id is not None and outcome.hint is None:
-        turn.session.execute(_answered, {"this": outbound_id, "now": turn.now})
+        _answered.run(turn.session, {"this": outbound_id, "now": turn.now})
         turn.rings = bool(turn.phone_id and release_questions(turn.session, turn.now, turn.phone_id)) or turn.rings
     if outcome.waiting is not None and not turn.forgotten:
         _open_conversation(turn, entry, session, outcome.waiting, outbound_id)
@@ -191,8 +192,7 @@ def _put_again(turn: Turn) -> list[str]:
 
 def _open_conversation(turn: Turn, entry: FlowEntry, session: Session, question: Question, outbound_id: int | None) -> None:
     # The same flow begun again replaces the older one: two open JOINs would ask for the name twice.
-    connection = turn.session.connection()
-    connection.execute(_replace, {"person": turn.person_id, "of_flow": entry.name})
+    _replace.run(turn.session, {"person": turn.person_id, "of_flow": entry.name})
     conversation = {
         "person_id": turn.person_id,
         "collective_id": turn.here.collective_id if turn.here else None,
@@ -207,7 +207,7 @@ def _open_conversation(turn: Turn, entry: FlowEntry, session: Session, question:
         "opened_at": turn.now,
         "last_heard_at": turn.now,
     }
-    conversation_id = int(connection.execute(_begin, conversation).scalar_one())
+    conversation_id = int(_begin.scalar(turn.session, conversation))
     turn.empty_floor_of = None
     _be_patient(turn, conversation_id, 1, question)
 
@@ -215,7 +215,7 @@ def _open_conversation(turn: Turn, entry: FlowEntry, session: Session, question:
 def _keep(turn: Turn, conversation: Any, session: Session, question: Question, hints: int) -> None:
     number = conversation.turn + 1
     kept = {"question": question.name, "turn": number, "hints": hints, "session": session.to_json(), "last_heard_at": turn.now}
-    turn.session.connection().execute(_change, {"this": conversation.id} | kept)
+    _change.run(turn.session, {"this": conversation.id} | kept)
     _be_patient(turn, conversation.id, number, question)
 
 
@@ -227,7 +227,7 @@ def _be_patient(turn: Turn, conversation_id: int, number: int, question: Questio
 def end(turn: Turn, conversation_id: int, state: str = "done") -> None:
     """End a conversation and forget what was said in it."""
     forgotten = {"state": state, "session": None, "question": None, "last_heard_at": turn.now}
-    turn.session.connection().execute(_change, {"this": conversation_id} | forgotten)
+    _change.run(turn.session, {"this": conversation_id} | forgotten)
 
 
 def end_all(turn: Turn, collective_id: int | None = None) -> None:

@@ -17,7 +17,7 @@ from bot.delivery.kinds import ASKS, LASTS
 from bot.delivery.wording import render
 from bot.languages import LANGUAGES
 from bot.languages.segments import count_segments
-from models import Audit, Broadcast, BroadcastText, Collective, CollectiveLine, Line, Outbound, Poll
+from models import Alert, Audit, Broadcast, BroadcastText, Collective, CollectiveLine, Line, Outbound, Poll, Prepared
 from models import broadcasts as states
 from models.messages import CLAIMED, EXPIRED, HELD, OUTBOUND_STATES, QUEUED, STOPPED, SUPPRESSED
 
@@ -29,7 +29,7 @@ REPORT_AFTER = timedelta(minutes=1)
 
 
 _c: Any = Collective.__table__
-_NEXT_NUMBER = (
+_NEXT_NUMBER = Prepared(
     sa.update(_c).where(_c.c.id == sa.bindparam("collective")).values(next_number=_c.c.next_number + 1).returning(_c.c.next_number)
 )
 
@@ -40,7 +40,7 @@ _has_unsent = sa.exists().where(Outbound.broadcast_id == Broadcast.id, Outbound.
 
 def take_number(session: Session, collective_id: int) -> int:
     """The collective's next number: notes, broadcasts and peer requests share one row of numbers, so "47" means one thing."""
-    return int(session.connection().execute(_NEXT_NUMBER, {"collective": collective_id}).scalar_one()) - 1
+    return int(_NEXT_NUMBER.one(session, {"collective": collective_id}).next_number) - 1
 
 
 def draft_broadcast(
@@ -158,7 +158,8 @@ def approve_broadcast(
     no draft any more.
 
     After an organizer's word it cools down first: until ``due_at`` any organizer may hold it. Books its fan-out, its author's report,
-    and a poll's close as many hours after the sending as its author gave. A correction stops what is unsent of what it corrects.
+    and a poll's close as many hours after the sending as its author gave. A correction stops what is unsent of what it corrects, and
+    moves the action to its new hour.
     """
     due = max(at or broadcast.due_at or now, now)
     if how in COOLS_DOWN and broadcast.corrects_id is None:
@@ -173,6 +174,8 @@ def approve_broadcast(
     session.refresh(broadcast)
     if broadcast.corrects_id is not None:
         stop_broadcast(session, now, session.get_one(Broadcast, broadcast.corrects_id, populate_existing=True), reason="corrected")
+        if broadcast.alert_id is not None and broadcast.starts_at is not None:
+            session.get_one(Alert, broadcast.alert_id).starts_at = broadcast.starts_at
     if broadcast.kind == "poll" and broadcast.poll_id is not None:
         poll = session.get_one(Poll, broadcast.poll_id)
         poll.closes_at = poll.closes_at or due + timedelta(hours=poll.open_hours)

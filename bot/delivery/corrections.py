@@ -10,6 +10,7 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from bot.delivery.broadcasts import draft_broadcast, hold_broadcast, stop_broadcast
+from bot.delivery.kinds import AFTER_THE_START
 from bot.languages import words
 from models import Broadcast, Outbound
 from models import broadcasts as states
@@ -57,16 +58,20 @@ def draft_correction(
     *,
     author_id: int | None = None,
     request_key: str | None = None,
+    starts_at: datetime | None = None,
 ) -> Broadcast:
     """Draft the correction of ``old`` (locked by the caller), and hold what is unsent of it until somebody decides.
 
     It needs its approval like any other broadcast: one text from a forged number must not reach everybody. It stands for the same
     action, so that RSVPs carry over, and leaves when ``old`` would have if that is still to come. ValueError when it can not be corrected.
-    ``request_key``: as for ``draft_broadcast``; ask ``find_by_key`` first, for the same key again would drop the draft that it made.
+    ``starts_at``: the action begins then, once this is approved; None: as it stands. ``request_key``: as for ``draft_broadcast``; ask
+    ``find_by_key`` first, for the same key again would drop the draft that it made. What somebody else held stays held by her: new words
+    are no way around a doubt.
     """
     reason = why_not_correct(session, old)
     if reason is not None:
         raise ValueError(f"broadcast {old.id} can not be corrected: {reason}")
+    doubter = _find_doubter(session, old, author_id)
     # Of two corrections that wait for their yes, the older one is out of date.
     waiting = sa.select(Broadcast).where(Broadcast.corrects_id == old.id, Broadcast.state == states.DRAFT)
     for draft in session.scalars(waiting).all():
@@ -83,12 +88,22 @@ def draft_correction(
         corrects_id=old.id,
         request_key=request_key,
     )
-    made.early = old.early
+    made.early, made.holder_id = old.early, doubter
+    if made.kind == "alert" and starts_at is not None:
+        made.starts_at, made.expires_at = starts_at, starts_at + AFTER_THE_START
     if old.due_at is not None and old.due_at > now and old.planned_at is None:
         made.due_at = old.due_at
     if hold_broadcast(session, now, old):
         old.holder_id = author_id
     return made
+
+
+def _find_doubter(session: Session, old: Broadcast, author_id: int | None) -> int | None:
+    """Who else holds it by her own word. Whoever holds it only because she wrote a correction of it has no doubt about this one."""
+    if old.state != states.HELD or old.holder_id in (None, author_id):
+        return None
+    hers = sa.select(Broadcast.id).where(Broadcast.corrects_id == old.id, Broadcast.author_id == old.holder_id)
+    return None if session.scalar(hers.limit(1)) is not None else old.holder_id
 
 
 def resend_unknown(session: Session, now: datetime, broadcast: Broadcast) -> int:

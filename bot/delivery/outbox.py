@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 
 from bot.delivery.kinds import BETWEEN_PEOPLE, lane_of
 from bot.languages.segments import count_segments
-from models import Outbound
+from models import Outbound, Prepared
 from models.clock import real_seconds
 from models.messages import ATTEMPTING, HELD, QUEUED
 
@@ -44,7 +44,7 @@ class Letter:
 
 
 _o: Any = Outbound.__table__
-_INSERT = sa.insert(_o).returning(_o.c.id)
+_INSERT = Prepared(sa.insert(_o).returning(_o.c.id))
 
 
 def put(session: Session, now: datetime, letter: Letter) -> int:
@@ -92,4 +92,4 @@ def _row(now: datetime, letter: Letter) -> dict[str, Any]:
 
 def _insert(session: Session, row: dict[str, Any]) -> int:
     session.flush()  # rows this one refers to may still be pending
-    return int(session.connection().execute(_INSERT, row).scalar_one())
+    return int(_INSERT.scalar(session, row))

@@ -20,7 +20,7 @@ from bot.delivery.failures import Failure, Settled, settle_failures
 from bot.delivery.lists import in_states
 from bot.delivery.outcomes import asks_somebody, forgotten, tried_again
 from bot.delivery.tokens import read_token
-from models import Outbound, Store
+from models import Outbound, Prepared, Store
 from models.messages import ACCEPTED, DELIVERED, FAILED, RANKS, SENT, UNDELIVERED
 
 log = logging.getLogger(__name__)
@@ -49,7 +49,7 @@ _sid = sa.bindparam("of_sid", type_=sa.String)
 
 
 @cache
-def _statement(state: str) -> sa.Update:
+def _statement(state: str) -> Prepared:
     """The one statement, for one of our states."""
     lower = [known for known, rank in RANKS.items() if rank < RANKS[state]]
     # What became of an earlier attempt says nothing of the present one, unless it arrived: then she has it.
@@ -71,7 +71,7 @@ def _statement(state: str) -> sa.Update:
     if state == DELIVERED:
         values["reason"] = sa.case((climbs, sa.null()), else_=_o.c.reason)
     values["state"] = sa.case((climbs, state), else_=_o.c.state)
-    return (
+    return Prepared(
         sa.update(_o).where(_o.c.id == sa.bindparam("row"), _o.c.attempt >= sa.bindparam("of_attempt")).values(**values).returning(_o.c.id)
     )
 
@@ -117,4 +117,4 @@ def _climb(
                 return True, None
             filtered = settled if reaction_to(error_code) is Reaction.FILTERED else None
     values = {"row": row, "of_attempt": attempt, "now": now, "code": error_code, "of_sid": sid}
-    return session.connection().execute(_statement(state), values).first() is not None, filtered
+    return _statement(state).first(session, values) is not None, filtered

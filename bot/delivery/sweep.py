@@ -23,7 +23,7 @@ from bot.delivery.leases import is_anything_waiting
 from bot.delivery.lists import in_states
 from bot.delivery.outcomes import LOOK_UP_AFTER
 from bot.delivery.poison import ORPHANED, tell_of_poison, told
-from models import Broadcast, Line, Outbound, PhoneLine, Store
+from models import Broadcast, Line, Outbound, PhoneLine, Prepared, Store
 from models.broadcasts import DONE, SCHEDULED, SENDING
 from models.clock import real_seconds
 from models.messages import ATTEMPTING, CLAIMED, EXPIRED, HELD, QUEUED, UNKNOWN
@@ -114,7 +114,7 @@ _open_window = sa.exists().where(
     _pl.c.phone_id == _o.c.phone_id, _pl.c.line_id == _o.c.line_id, _pl.c.last_inbound_at > sa.bindparam("since")
 )
 _WINDOW = sa.update(_o).where(in_states(_o.c.state, HELD), _o.c.reason == "window", _open_window).values(_NOW_DUE)
-_HER_WINDOW = (
+_HER_WINDOW = Prepared(
     sa.update(_o)
     .where(
         _o.c.phone_id == sa.bindparam("phone"), _o.c.line_id == sa.bindparam("line"), in_states(_o.c.state, HELD), _o.c.reason == "window"
@@ -123,7 +123,7 @@ _HER_WINDOW = (
 )
 
 
-_HER_QUESTIONS = (
+_HER_QUESTIONS = Prepared(
     sa.update(_o).where(_o.c.phone_id == sa.bindparam("phone"), in_states(_o.c.state, HELD), _o.c.reason == "question").values(_NOW_DUE)
 )
 
@@ -150,12 +150,12 @@ def sweep(store: Store) -> Swept:
 
 def release_window(session: Session, now: datetime, phone_id: int, line_id: int) -> int:
     """She wrote on a WhatsApp line: what waited for that may go. Returns how many; ring after the commit."""
-    return int(session.connection().execute(_HER_WINDOW, {"phone": phone_id, "line": line_id, "now": now}).rowcount)
+    return _HER_WINDOW.run(session, {"phone": phone_id, "line": line_id, "now": now})
 
 
 def release_questions(session: Session, now: datetime, phone_id: int) -> int:
     """She answered: the next question to this phone may go. Returns how many; ring after the commit."""
-    return int(session.connection().execute(_HER_QUESTIONS, {"phone": phone_id, "now": now}).rowcount)
+    return _HER_QUESTIONS.run(session, {"phone": phone_id, "now": now})
 
 
 def release_open_windows(store: Store) -> int:

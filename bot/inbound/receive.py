@@ -16,7 +16,6 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolExhausted
-from twilio.twiml.messaging_response import Message, MessagingResponse
 
 from bot.conversation.floor import may_be_care
 from bot.conversation.notes import keep_note
@@ -33,12 +32,12 @@ from bot.inbound.keywords import WordTable
 from bot.inbound.lines import LineBook
 from bot.inbound.message import InboundMessage
 from bot.inbound.routing import Route, decide
+from bot.inbound.twiml import EMPTY, write_answer
 from bot.languages import clean_text, words
-from models import DatabaseBusy, Inbound
+from models import DatabaseBusy, Inbound, Prepared
 
 log = logging.getLogger("chorus.inbound")
 
-EMPTY = '<?xml version="1.0" encoding="UTF-8"?><Response/>'
 # A repeated webhook gets the stored answer for this long; after that a second copy would confuse more than help.
 ANSWER_AGAIN = timedelta(minutes=10)
 LONGEST_REPLY = 1500
@@ -47,14 +46,18 @@ LONGEST_REPLY = 1500
 DATABASE_AWAY = (OperationalError, InterfaceError, PoolExhausted, DatabaseBusy)
 
 _table: Any = Inbound.__table__
-_INSERT: Any = {
-    "sqlite": sqlite.insert(_table).on_conflict_do_nothing(index_elements=["sid_hash"]).returning(_table.c.id),
-    "postgresql": postgresql.insert(_table).on_conflict_do_nothing(index_elements=["sid_hash"]).returning(_table.c.id),
-}
-_SEEN = sa.select(_table.c.answer, _table.c.handled_as, _table.c.received_at, _table.c.phone_id, _table.c.line_id).where(
-    _table.c.sid_hash == sa.bindparam("hash")
+_INSERT = Prepared(
+    {
+        "sqlite": sqlite.insert(_table).on_conflict_do_nothing(index_elements=["sid_hash"]).returning(_table.c.id),
+        "postgresql": postgresql.insert(_table).on_conflict_do_nothing(index_elements=["sid_hash"]).returning(_table.c.id),
+    }
 )
-_FINISH = sa.update(_table).where(_table.c.id == sa.bindparam("this"))
+_SEEN = Prepared(
+    sa.select(_table.c.answer, _table.c.handled_as, _table.c.received_at, _table.c.phone_id, _table.c.line_id).where(
+        _table.c.sid_hash == sa.bindparam("hash")
+    )
+)
+_FINISH = Prepared(sa.update(_table).where(_table.c.id == sa.bindparam("this")))
 
 
 @dataclass(frozen=True)
@@ -111,7 +114,6 @@ def _receive_once(reception: Reception, message: InboundMessage, failed: bool = 
     line = reception.lines.find(message)
     sid_hash = store.hash_sid(message.sid)
     with store.write() as session:
-        connection = session.connection()
         row = {
             "line_id": line.id if line else None,
             "body": message.body or None,
@@ -120,7 +122,7 @@ def _receive_once(reception: Reception, message: InboundMessage, failed: bool = 
             "received_at": now,
             "sent_at": message.sent_at,
         }
-        inbound_id = connection.execute(_INSERT[connection.dialect.name], row | {"sid_hash": sid_hash}).scalar()
+        inbound_id = _INSERT.scalar(session, row | {"sid_hash": sid_hash})
         if inbound_id is None:
             return _answer_again(session, sid_hash, now), False
         if line is None:
@@ -148,7 +150,7 @@ def _receive_once(reception: Reception, message: InboundMessage, failed: bool = 
 
 def _answer_again(session: Any, sid_hash: bytes, now: Any) -> str:
     """A message seen before has no second effect; its answer is given again while it is fresh, and while she has not stopped us since."""
-    row = session.connection().execute(_SEEN, {"hash": sid_hash}).one()
+    row = _SEEN.one(session, {"hash": sid_hash})
     if row.answer is None or row.received_at <= now - ANSWER_AGAIN:
         return EMPTY
     if row.handled_as != "STOP" and is_opted_out(session, row.phone_id, row.line_id):
@@ -220,11 +222,7 @@ def _answer(turn: Turn, texts: list[str], route: Route, message: InboundMessage)
         return EMPTY
     outbound_id = put_answered(turn.session, turn.now, letter, keep_body=known)
     callback = f"{turn.deployment.settings.public_url}/twilio/status/{callback_token(turn.deployment.store, outbound_id, 1)}"
-    response = MessagingResponse()
-    reply = Message(status_callback=callback)
-    reply.body(body)
-    response.append(reply)
-    return str(response)
+    return write_answer(body, callback)
 
 
 def _record(turn: Turn, inbound_id: int, route: Route, twiml: str) -> None:
@@ -244,4 +242,4 @@ def _record(turn: Turn, inbound_id: int, route: Route, twiml: str) -> None:
 
 
 def _finish(session: Any, inbound_id: int, **values: Any) -> None:
-    session.connection().execute(_FINISH, {"this": inbound_id} | values)
+    _FINISH.run(session, {"this": inbound_id} | values)

@@ -26,7 +26,7 @@ from bot.inbound.message import LONGEST_READ, InboundMessage
 from bot.languages import words
 from bot.languages.answers import fold
 from bot.languages.stop_phrases import OUR_STOP, TWILIO_STOP, judge_stop
-from models import Collective, CollectiveLine, Phone
+from models import Collective, CollectiveLine, Phone, Prepared
 
 START_WORDS = frozenset({"start", "unstop"})
 HELP_WORDS = frozenset({"help", "info"})
@@ -171,7 +171,7 @@ def _once_a_day(turn: Turn, phone: PhoneFacts, text: str) -> list[str]:
     return [text]
 
 
-_DOOR = (
+_DOOR = Prepared(
     sa.select(CollectiveLine.collective_id)
     .join(Collective, Collective.id == CollectiveLine.collective_id)
     .where(CollectiveLine.line_id == sa.bindparam("line"), Collective.word == sa.bindparam("word"))
@@ -182,7 +182,7 @@ def _opens_a_door(turn: Turn, folded: str) -> bool:
     """Whether the whole text is the word of a collective on this line."""
     if not 0 < len(folded) <= LONGEST_WORD:
         return False
-    return turn.session.connection().execute(_DOOR, {"line": turn.line.id, "word": folded}).first() is not None
+    return _DOOR.first(turn.session, {"line": turn.line.id, "word": folded}) is not None
 
 
 def _member(turn: Turn, table: WordTable, match: Match | None, text: str, folded: str, verdict: str | None) -> Route:

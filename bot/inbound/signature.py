@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hmac
 import json
+from base64 import b64encode
 from collections.abc import Mapping
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
@@ -15,6 +16,7 @@ from urllib.parse import parse_qs, urlsplit
 from flask import Request
 from twilio.request_validator import RequestValidator
 
+from bot.inbound.forms import URLENCODED, Form, read_body, read_form
 from bot.settings import Settings
 
 
@@ -32,15 +34,17 @@ class Doorkeeper:
 
     def admit(self, request: Request) -> Mapping[str, Any]:
         """The request's parameters, once it is known to be Twilio's. Raises SignatureRefused."""
-        signature = request.headers.get("X-Twilio-Signature")
+        signature = request.environ.get("HTTP_X_TWILIO_SIGNATURE")
         if not signature or not signature.isascii():
             raise SignatureRefused("no signature")
         url = self.url_of(request)
-        if request.mimetype == "application/json":
+        kind = request.environ.get("CONTENT_TYPE", "").partition(";")[0].strip().lower()
+        parameters: Any
+        if kind == "application/json":
             parameters = self._admit_json(request, url, signature)
         else:
-            # The form itself: repeated keys must stay repeated.
-            parameters = request.form
+            # The form itself: repeated keys must stay repeated. A body of another kind is Werkzeug's to read.
+            parameters = read_form(read_body(request)) if kind == URLENCODED else request.form
             if not any(self._matches(validator, url, parameters, signature) for validator in self._validators):
                 raise SignatureRefused("the signature does not match")
         if parameters.get("AccountSid", self._account) != self._account:
@@ -49,8 +53,12 @@ class Doorkeeper:
 
     @staticmethod
     def _matches(validator: RequestValidator, url: str, form: Any, signature: str) -> bool:
-        # The URL as it is, first: it nearly always fits. The SDK also tries it with and without its port.
-        return hmac.compare_digest(validator.compute_signature(url, form), signature) or bool(validator.validate(url, form, signature))
+        # The URL as it is, first: it nearly always fits. The SDK also tries it with and without its port, and any other body.
+        if isinstance(form, Form):
+            mac = hmac.digest(validator.token, (url + form.signed_text()).encode(), "sha1")
+            if hmac.compare_digest(b64encode(mac), signature.encode()):
+                return True
+        return bool(validator.validate(url, form, signature))
 
     def _admit_json(self, request: Request, url: str, signature: str) -> Mapping[str, Any]:
         body = request.get_data(as_text=True)

@@ -29,7 +29,9 @@ _HEADERS = {
 _COLUMN_OF = {word: column for column, line in _HEADERS.items() for word in line.split()}
 LONGEST_NAME, LONGEST_GROUP = 60, 40
 # A spreadsheet runs what begins like this; behind an apostrophe it is text.
-_FORMULA = re.compile(r"^[\s　]*[=+\-@＝＋－＠\t\r\0]")
+_BEGINS = r"[\s　]*[=+\-@＝＋－＠\t\r\0]"
+_FORMULA = re.compile(_BEGINS)
+_BEFORE_FORMULA, _OUR_APOSTROPHE = re.compile(rf"(?:(?<=;)|\A)(?={_BEGINS})"), re.compile(rf"(?:(?<=;)|\A)'(?={_BEGINS})")
 _E164 = re.compile(r"\+[1-9][0-9]{6,14}\Z")
 
 
@@ -217,7 +219,7 @@ def _clean(cell: str) -> str:
     cell = unicodedata.normalize("NFC", cell)
     cell = "".join(char for char in cell if char in "\n\t\u200c\u200d" or unicodedata.category(char) not in ("Cc", "Cf", "Cs", "Co"))
     cell = " ".join(cell.split())
-    return cell[1:] if cell.startswith("'") and _FORMULA.match(cell[1:]) else cell
+    return _OUR_APOSTROPHE.sub("", cell)
 
 
 @cache
@@ -248,5 +250,6 @@ def write_roster(rows: Iterable[RosterRow]) -> str:
 
 
 def make_inert(cell: str) -> str:
-    """The cell so that no spreadsheet takes it for a formula (ASVS 1.2.10)."""
-    return "'" + cell if _FORMULA.match(cell) else cell
+    """The cell so that no spreadsheet takes it for a formula (ASVS 1.2.10), nor what stands behind a semicolon in it: where lists are
+    separated by semicolons, a new cell begins there."""
+    return _BEFORE_FORMULA.sub("'", cell)

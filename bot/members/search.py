@@ -41,7 +41,7 @@ SHORTEST, LONGEST, MOST_WORDS = 3, 8, 6
 CHUNK, PLACED = 500, 10_000
 # How long one turn of the clock may take: it sweeps and hears timers in between.
 TURN_SECONDS = 3.0
-STATES = ("here", "paused", "muted", "stopped", "left")
+STATES = ("here", "paused", "stopped", "left")
 
 # Not the complement of \w: Devanagari words hold vowel signs, which are no letters to a regular expression.
 _BETWEEN = re.compile(r"[\s\-‐-―'’.,/()·]+")
@@ -175,8 +175,6 @@ def _state(collective: Collective, state: str, now: datetime) -> list[Any]:
         return [_m.c.state == "left"]
     if state == "paused":
         return [active, _m.c.paused_until > now]
-    if state == "muted":
-        return [active, _m.c.muted_at.is_not(None)]
     if state == "stopped":
         return [active, sa.exists().where(_pl.c.phone_id == _p.c.phone_id, *stopped_on(collective.id))]
     return [active]
@@ -189,19 +187,20 @@ def stopped_on(collective_id: int) -> tuple[Any, ...]:
 
 
 def care_groups(session: Session, collective_id: int) -> frozenset[int]:
-    """The groups that were written to with check-ins and nothing else: who is in them is care, and for supporters alone."""
-    others = sa.func.sum(sa.case((Broadcast.kind == "check_in", 0), else_=1))
-    asked = sa.select(Broadcast.group_id).where(Broadcast.collective_id == collective_id, Broadcast.group_id.is_not(None))
-    return frozenset(number for number in session.scalars(asked.group_by(Broadcast.group_id).having(others == 0)) if number is not None)
+    """The groups that were ever asked how they are, or will be: who is in them is care, and for supporters alone.
+
+    Whatever else was written to such a group: else one notice to it, a draft even, would show who is asked.
+    """
+    asked = sa.select(Broadcast.group_id).where(Broadcast.collective_id == collective_id, Broadcast.kind == "check_in")
+    return frozenset(number for number in session.scalars(asked.distinct()) if number is not None)
 
 
 def list_page(collective: Collective, wanted: Wanted, now: datetime, *, before: int | None, limit: int) -> sa.Select[Any]:
     """One page of members, the newest first: by id, never by counting rows off."""
     query = (
         sa.select(
-            _m.c.id, _m.c.state, _m.c.paused_until, _m.c.muted_at, _m.c.joined_at, _m.c.name, told_language().label("language"),
-            _p.c.phone_id,
-        )  # fmt: skip
+            _m.c.id, _m.c.state, _m.c.paused_until, _m.c.joined_at, _m.c.name, told_language().label("language"), _p.c.phone_id
+        )
         .select_from(_m.join(_p, _p.c.id == _m.c.person_id))
         .where(*conditions(collective, wanted, now))
         .order_by(_m.c.id.desc())

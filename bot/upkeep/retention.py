@@ -19,6 +19,7 @@ from models import (
     Audit,
     Broadcast,
     BroadcastText,
+    CareWeek,
     CheckIn,
     Consent,
     Conversation,
@@ -135,6 +136,7 @@ def retention_rules(now: datetime) -> list[Rule]:
         Rule("notes, open", Note, Note.created_at < now - OPEN_NOTE_KEPT),
         Rule("answers to notes: words", NoteAnswer, sa.and_(NoteAnswer.body.is_not(None), NoteAnswer.answered_at < now - BODY_KEPT), gone),
         Rule("check-ins", CheckIn, CheckIn.at < now - MOOD_KEPT),
+        Rule("check-ins: weeks as they were shown", CareWeek, CareWeek.begins < (now - MOOD_KEPT).date()),
         Rule("peer requests", PeerRequest, sa.func.coalesce(PeerRequest.answered_at, PeerRequest.created_at) < now - ANSWERED_KEPT),
         Rule(
             "peer requests: words",

@@ -5,13 +5,14 @@ from __future__ import annotations
 import sqlalchemy as sa
 from flask import redirect, request, url_for
 from flask.typing import ResponseReturnValue
+from sqlalchemy.orm import Session
 
 from bot.console.blueprint import page
 from bot.console.forms import read_number
 from bot.console.sessions import IDLE, end_session_of
 from bot.console.views import deployment, now, show, viewer
 from bot.members.numbers import pending_changes
-from models import SecondFactor, WebSession
+from models import Audit, SecondFactor, WebSession
 
 
 @page("/account")
@@ -43,10 +44,18 @@ def end_session() -> ResponseReturnValue:
     which = read_number(request, "which")
     with deployment().store.write() as session:
         if which:
-            end_session_of(session, now(), viewer().person_id, which)
+            has_ended = end_session_of(session, now(), viewer().person_id, which)
         else:
             others = sa.update(WebSession).where(
                 WebSession.person_id == viewer().person_id, WebSession.id != viewer().session_id, WebSession.ended_at.is_(None)
             )
-            session.execute(others.values(ended_at=now()))
+            has_ended = bool(session.scalars(others.values(ended_at=now()).returning(WebSession.id)).all())
+        if has_ended:
+            trace_everywhere(session, "session ended")
     return redirect(url_for("console.account"), 303)
+
+
+def trace_everywhere(session: Session, act: str) -> None:
+    """What concerns all her roles is in the trail of each collective in which she has one."""
+    for each in viewer().places:
+        session.add(Audit(collective_id=each.collective_id, membership_id=each.membership_id, act=act, at=now()))

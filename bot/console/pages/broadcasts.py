@@ -14,7 +14,7 @@ from sqlalchemy.orm import Session
 from bot.console.acting import turn_of_viewer
 from bot.console.blueprint import blueprint, page
 from bot.console.forms import read_number
-from bot.console.looks import REFUSALS, Look, find_reach, is_large, look_at, say_when, say_why
+from bot.console.looks import REFUSALS, Look, find_reach, hidden_groups, is_large, look_at, say_when, say_why
 from bot.console.meters import Meter, measure, whole_text
 from bot.console.standings import KIND_NAMES, STATE_NAMES, read_progress
 from bot.console.views import deployment, language, now, place, refuse, say, show
@@ -33,6 +33,8 @@ from models.broadcasts import DONE, DRAFT, HELD, SCHEDULED, SENDING, STOPPED
 PAGE = 30
 # Who sees that somebody is asked how she is: those who say yes to it, and no others.
 CARE_KINDS, MAY_SEE_CARE = ("check_in",), frozenset({"organizer"})
+# What is left of it in the trail, supporters may read as well.
+MAY_READ_OF_CARE = MAY_SEE_CARE | {"supporter"}
 ASKED = "yes asked for"
 
 WHY_NOT = {
@@ -46,6 +48,7 @@ WHY_NOT = {
     "no_hold": mark("There is nothing left to hold: it is over."),
     "nothing_again": mark("There is nothing to send again: what was not certain is looked up, or went again already."),
     "asked": mark("The others were asked already."),
+    "moved": mark("Something changed since you looked: see below how it stands now, and decide again."),
 }
 
 
@@ -151,13 +154,23 @@ def find_broadcast(session: Session, number: int) -> Broadcast | None:
     """The collective's text of this number, if the viewer may know of it."""
     query = sa.select(Broadcast).where(Broadcast.collective_id == place().collective_id, Broadcast.number == number)
     found = session.scalars(query).one_or_none()
-    return None if found is not None and found.kind in CARE_KINDS and not place().roles & MAY_SEE_CARE else found
+    return found if found is not None and may_know_of(found) else None
+
+
+def may_know_of(found: Broadcast) -> bool:
+    """Whether the viewer may know of this text of the collective: that somebody is asked how she is, not everybody may."""
+    return found.kind not in CARE_KINDS or bool(place().roles & MAY_SEE_CARE)
 
 
 def no_such_text() -> ResponseReturnValue:
     """Nothing has this number, or what had it was changed since."""
     what_to_do = say("A changed draft has a new number: look for it in the list of texts.")
     return refuse(say("There is no text with this number."), what_to_do, 404)
+
+
+def standing_of(found: Broadcast) -> str:
+    """What somebody who decides has seen: its state, and who holds it. A yes carries it, and counts only while it is true."""
+    return f"{found.state}:{found.holder_id or ''}"
 
 
 def why_gone(found: Broadcast) -> str:
@@ -184,12 +197,13 @@ def _everything(session: Session, found: Broadcast, *, waits: bool) -> dict[str,
         "refused": say(REFUSALS[refused]) if refused is not None else None,
         "hand": read_hand(session, found, texts),
         "people": _people(session, found),
-        "group": session.scalar(sa.select(Group.name).where(Group.id == found.group_id)) if found.group_id is not None else None,
-        "starts_at": alert.starts_at if alert is not None else None,
+        "group": session.scalar(sa.select(Group.name).where(Group.id == found.group_id, Group.id.not_in(hidden_groups(session)))),
+        "starts_at": found.starts_at or (alert.starts_at if alert is not None else None),
         "corrects": corrected.number if corrected is not None else None,
         "corrected_by": correction.number if correction is not None else None,
         "progress": None if is_draft else read_progress(session, found),
         "why_not": WHY_NOT,
+        "standing": standing_of(found),
         "demo": settings.twilio_api_url + "/" if settings.has_simulator else None,
         "fragment": False,
     }

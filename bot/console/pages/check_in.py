@@ -1,40 +1,25 @@
-"""Check-ins, for supporters alone: who would like to talk, an answer to her, and how the collective is, in numbers of five or more."""
+"""Check-ins, for supporters alone: who would like to talk, an answer to her, how the collective is, in numbers of five or more people."""
 
 from __future__ import annotations
 
-from collections import Counter
-from dataclasses import dataclass
-from datetime import date, datetime, timedelta
-from zoneinfo import ZoneInfo
+from datetime import timedelta
 
 import sqlalchemy as sa
 from flask import redirect, request, url_for
 from flask.typing import ResponseReturnValue
-from sqlalchemy.orm import Session
 
 from bot.console.acting import act_as_viewer
 from bot.console.blueprint import page
 from bot.console.drafts import keep_draft
 from bot.console.forms import new_key, read_text
+from bot.console.pages.members import trace
 from bot.console.views import deployment, now, place, refuse, say, show
+from bot.console.weeks import LEAST, read_weeks
 from bot.conversation.actions import reply_to_note
-from models import CheckIn, PeerRequest
+from models import PeerRequest
 
-# Fewer answers than this in a week would tell on somebody: such a week shows no number at all.
-LEAST = 5
-WEEKS = 12
 SHOWN = timedelta(days=30)
 LONGEST_ANSWER = 600
-
-
-@dataclass(frozen=True)
-class Week:
-    """One week (its Monday, on the collective's calendar). ``answers`` and ``share_hard`` are None where fewer than LEAST answered."""
-
-    begins: date
-    answers: int | None
-    mean: float | None
-    share_hard: float | None
 
 
 @page("/<word>/care")
@@ -47,7 +32,7 @@ def care() -> ResponseReturnValue:
             .order_by(PeerRequest.answered_at.is_not(None), PeerRequest.id.desc())
             .limit(100)
         ).all()
-        weeks = read_weeks(session, place().collective_id, now(), place().timezone)
+    weeks = read_weeks(deployment().store, place().collective_id, now(), place().timezone)
     return show(
         "care.html", requests=requests, weeks=weeks, least=LEAST, key=new_key(), longest=LONGEST_ANSWER, trouble=request.args.get("trouble")
     )
@@ -72,6 +57,9 @@ def answer_peer(number: int) -> ResponseReturnValue:
             # Two supporters at once, or a double click: the second one reads first what was answered.
             return redirect(url_for("console.care", trouble="answered"), 303)
         sent = reply_to_note(turn, f"{number} {words}")["sent"]
+        if sent:
+            # Not the request's number: the numbers of notes run through it, and would tell when she asked.
+            turn.session.add(trace("peer answered", ""))
     return redirect(url_for("console.care", trouble=None if sent else "unreachable"), 303)
 
 
@@ -81,26 +69,3 @@ def ask_how_they_are() -> ResponseReturnValue:
     with deployment().store.write() as session:
         keep_draft(session, "check_in", {}, request.form.get("key"))
     return redirect(url_for("console.care", trouble="prepared"), 303)
-
-
-def read_weeks(session: Session, collective_id: int, moment: datetime, zone: str) -> list[Week]:
-    """The last weeks, the oldest first. Moods are sealed one by one, and only their sums leave this function."""
-    since = moment - timedelta(weeks=WEEKS)
-    moods: dict[date, Counter[int]] = {}
-    rows = session.execute(sa.select(CheckIn.at, CheckIn.mood).where(CheckIn.collective_id == collective_id, CheckIn.at > since))
-    for at, mood in rows:
-        day = at.astimezone(ZoneInfo(zone)).date()
-        moods.setdefault(day - timedelta(days=day.weekday()), Counter())[mood] += 1
-    today = moment.astimezone(ZoneInfo(zone)).date()
-    first = today - timedelta(days=today.weekday()) - timedelta(weeks=WEEKS - 1)
-    weeks = []
-    for number in range(WEEKS):
-        begins = first + timedelta(weeks=number)
-        counted = moods.get(begins, Counter())
-        answers = counted.total()
-        if answers < LEAST:
-            weeks.append(Week(begins, None, None, None))
-            continue
-        mean = sum(mood * times for mood, times in counted.items()) / answers
-        weeks.append(Week(begins, answers, round(mean, 1), (counted[1] + counted[2]) / answers))
-    return weeks

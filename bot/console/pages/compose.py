@@ -11,13 +11,14 @@ from sqlalchemy.orm import Session
 
 from bot.console.acting import act_as_viewer
 from bot.console.blueprint import page
-from bot.console.drafts import find_made, keep_draft, order_languages
+from bot.console.drafts import find_made, keep_draft, order_languages, say_made_before
 from bot.console.forms import new_key, read_number
 from bot.console.looks import Groups, find_reach, is_large, look_at, read_groups
 from bot.console.meters import measure
+from bot.console.pages.broadcasts import find_broadcast, may_know_of
 from bot.console.views import deployment, now, place, refuse, say, show
 from bot.console.words import mark
-from bot.console.written import KINDS, Written, read_written, write_down
+from bot.console.written import KINDS, Written, read_written, write_correction, write_down
 from bot.conversation.actions.drafting import audit, find_by_number, renumber
 from bot.conversation.turn import Turn
 from bot.delivery.broadcasts import add_text, read_texts
@@ -47,6 +48,11 @@ def compose() -> ResponseReturnValue:
         if written.problems or "look" in request.form:
             return _form(session, groups, written, request.form.get("key") or new_key())
     with deployment().store.write() as session:
+        first = find_made(session, request.form.get("key"))
+        if first is not None and not _is_same(written, _read_kept(session, first)):
+            # The back button, or a second tab: what she sees is not what was kept.
+            written.problems.append(say_made_before(first))
+            return _form(session, groups, written, new_key())
         alert = None
         if written.kind == "alert":
             alert = Alert(collective_id=place().collective_id, starts_at=written.starts_at, created_at=now())
@@ -71,7 +77,7 @@ def compose_look() -> ResponseReturnValue:
     with deployment().store.read() as session:
         groups = read_groups(session)
         change = request.args.get("change", "")
-        old = _find(session, int(change)) if change.isascii() and change.isdecimal() and len(change) < 10 else None
+        old = find_broadcast(session, int(change)) if change.isascii() and change.isdecimal() and len(change) < 10 else None
         written = _read({} if old is not None else groups, is_change=old is not None, kind=old.kind if old is not None else None)
         return show("compose_look.html", **_ahead(session, written, old), fragment=True)
 
@@ -81,13 +87,15 @@ def edit_draft(number: int) -> ResponseReturnValue:
     """Change a draft: its author alone. With every change it gets a new number, so that no yes reaches words that nobody saw."""
     row_id = read_number(request, "draft") if request.method == "POST" else 0
     with deployment().store.read() as session:
-        draft = _find(session, number) or _find_row(session, row_id)
+        draft = find_broadcast(session, number) or _find_row(session, row_id)
         trouble = _why_not_edit(draft)
         if draft is None or trouble is not None:
             return refuse(say("This text can not be changed."), trouble or _gone(), 404 if draft is None else 409)
-        groups, texts = read_groups(session), {code: text.body for code, text in read_texts(session, draft.id).items()}
-        kept = write_down(draft, texts, session.get(Alert, draft.alert_id) if draft.alert_id is not None else None)
+        groups, kept = read_groups(session), _read_kept(session, draft)
         if request.method == "GET":
+            if kept.group_id is not None and kept.group_id not in groups:
+                # The form would offer everyone instead.
+                kept.problems.append(say("This group is not there any more. Choose another one."))
             return _form(session, groups, kept, "", draft=draft, waits=is_large(session))
         written = _read(groups, kind=draft.kind)
         if draft.number != number and _is_same(written, kept):
@@ -125,7 +133,7 @@ def _rewrite(turn: Turn, draft: Broadcast, written: Written) -> None:
 def correct_broadcast(number: int) -> ResponseReturnValue:
     """New words for whoever got the old ones, may have got them, or would have. What is unsent of the old text is held meanwhile."""
     with deployment().store.read() as session:
-        old = _find(session, number)
+        old = find_broadcast(session, number)
         if old is None:
             return refuse(say("There is no text with this number."), _gone(), 404)
         reason = why_not_correct(session, old)
@@ -133,7 +141,7 @@ def correct_broadcast(number: int) -> ResponseReturnValue:
             return refuse(say("This text can not be corrected."), say(NOT_CORRECTED[reason]), 409)
         texts = {code: text.body for code, text in read_texts(session, old.id).items()}
         if request.method == "GET":
-            return _form(session, {}, Written(kind=old.kind, texts=texts, is_change=True), new_key(), old=old, waits=is_large(session))
+            return _form(session, {}, write_correction(session, old, texts), new_key(), old=old, waits=is_large(session))
         written = _read({}, is_change=True, kind=old.kind)
         if written.problems or "look" in request.form:
             return _form(session, {}, written, request.form.get("key") or new_key(), old=old)
@@ -144,12 +152,23 @@ def correct_broadcast(number: int) -> ResponseReturnValue:
             if locked is None or why_not_correct(turn.session, locked) is not None:
                 return refuse(say("This text can not be corrected."), say(NOT_CORRECTED["corrected"]), 409)
             key = (request.form.get("key") or "")[:64] or None
-            made = draft_correction(turn.session, turn.now, locked, written.texts, author_id=place().membership_id, request_key=key)
-            if written.starts_at is not None:
-                made.expires_at = written.expires_at
+            made = draft_correction(
+                turn.session,
+                turn.now,
+                locked,
+                written.texts,
+                author_id=place().membership_id,
+                request_key=key,
+                starts_at=written.starts_at,
+            )
             audit(turn, f"change of {locked.number} drafted", made)
         number = made.number
     return redirect(url_for("console.broadcast", number=number), 303)
+
+
+def _read_kept(session: Session, draft: Broadcast) -> Written:
+    texts = {code: text.body for code, text in read_texts(session, draft.id).items()}
+    return write_down(draft, texts, session.get(Alert, draft.alert_id) if draft.alert_id is not None else None)
 
 
 def _read(groups: Groups, *, is_change: bool = False, kind: str | None = None) -> Written:
@@ -193,14 +212,10 @@ def _ahead(session: Session, written: Written, old: Broadcast | None, *, waits: 
     return {"written": written, "meters": meters, "look": look}
 
 
-def _find(session: Session, number: int) -> Broadcast | None:
-    return session.scalars(sa.select(Broadcast).where(Broadcast.collective_id == place().collective_id, Broadcast.number == number)).first()
-
-
 def _find_row(session: Session, row_id: int) -> Broadcast | None:
     """The draft that a form was opened for, whatever its number is by now."""
     found = session.get(Broadcast, row_id) if row_id else None
-    return found if found is not None and found.collective_id == place().collective_id else None
+    return found if found is not None and found.collective_id == place().collective_id and may_know_of(found) else None
 
 
 def _why_not_edit(draft: Broadcast | None) -> str | None:

@@ -16,7 +16,7 @@ from flask.typing import ResponseReturnValue
 
 from bot.console.blueprint import page
 from bot.console.views import language, now, refuse, say, show
-from bot.conversation.engine import Heard, Session, advance, every_conversation
+from bot.conversation.engine import Heard, Session, advance, every_conversation, examples_of
 from bot.conversation.steps import Do, FlowEntry, Hearing
 from bot.languages import LANGUAGE_NAMES, LANGUAGES, clean_text, words
 from bot.languages.collect import collect_from_source, find_gaps
@@ -134,6 +134,9 @@ def missing_of(name: str) -> dict[str, list[str]]:
 
 def talk_through(entry: FlowEntry, language: str, said: list[str]) -> tuple[list[tuple[str, str]], bool]:
     """The talk so far as (who, what) lines, and whether it waits for an answer."""
+    def give_an_example(step: Do) -> Any:
+        return examples_of(step, language)[0]
+
     session = Session(dict(entry.example))
     lines: list[tuple[str, str]] = []
     waiting: Any = None
@@ -143,7 +146,7 @@ def talk_through(entry: FlowEntry, language: str, said: list[str]) -> tuple[list
             if waiting is None:
                 break
             lines.append(("member", text or SILENCE))
-        outcome = advance(entry.function, session, _give_an_example, Hearing(language, now()), heard)
+        outcome = advance(entry.function, session, give_an_example, Hearing(language, now()), heard)
         if outcome.hint is not None:
             lines.append(("bot", words(language, outcome.hint.hint, **outcome.hint.fill)))
             continue
@@ -151,7 +154,3 @@ def talk_through(entry: FlowEntry, language: str, said: list[str]) -> tuple[list
         spoken = [words(language, "OK, we leave it.")] if outcome.left else outcome.render(language)
         lines += [("bot", "\n".join(spoken))] if spoken else []
     return lines, waiting is not None
-
-
-def _give_an_example(step: Do) -> Any:
-    return getattr(step.action, "outcomes", ({},))[0]

@@ -32,7 +32,8 @@ def rename_group(number: int) -> ResponseReturnValue:
                 group.name = name
                 session.add(trace("group renamed", f"group {number}"))
     except IntegrityError:
-        return _back(number, trouble="group_taken")
+        # The same words for a group that she may not know of.
+        return _back(number, trouble="group_name")
     return _back(number, done="group_renamed")
 
 

@@ -26,6 +26,7 @@ from bot.console.glance import (
 )
 from bot.console.hands import Card, find_open, may_open, read_cards, recognise
 from bot.console.looks import say_when
+from bot.console.pages.members import trace
 from bot.console.pages.poll import read_vote
 from bot.console.standings import SHORTLY, read_progress
 from bot.console.views import deployment, language, now, place, say, show
@@ -83,8 +84,12 @@ def home_now() -> ResponseReturnValue:
 @page("/<word>/duty", methods=("POST",))
 def take_duty() -> ResponseReturnValue:
     """A supporter is ON (calls reach her at night too) or OFF, as by text."""
+    is_on = request.form.get("on") == "yes"
+    mine = sa.select(Membership.on_duty).where(Membership.id == place().membership_id)
     with act_as_viewer() as turn:
-        go_on_duty(turn, request.form.get("on") == "yes")
+        if turn.session.scalar(mine.with_for_update(key_share=True)) is not is_on:
+            go_on_duty(turn, is_on)
+            turn.session.add(trace("on duty" if is_on else "off duty", ""))
     return redirect(url_for("console.home"), 303)
 
 

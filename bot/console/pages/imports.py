@@ -23,13 +23,14 @@ from werkzeug.exceptions import RequestEntityTooLarge
 
 from bot.console.blueprint import blueprint, page
 from bot.console.forms import new_key, read_text
+from bot.console.looks import hidden_names
 from bot.console.views import deployment, now, place, refuse, say, show, viewer
 from bot.console.words import mark
 from bot.delivery.prices import find_country
 from bot.members import NumberRefused
 from bot.members.enrolment import long_transaction
 from bot.members.imports import DETACHED, KNOWN, LEFT, NEW, REFUSED, Foreseen, foresee, import_members, undo_import
-from bot.members.roster import Roster, RosterRefused, read_roster
+from bot.members.roster import Remark, Roster, RosterRefused, read_roster
 from bot.members.search import index_new_names
 from models import Collective, CollectiveLine, Line, MemberImport, Membership, SealBroken
 
@@ -70,6 +71,7 @@ REASONS = (
     mark("it has more cells than row 1: put quotation marks around a cell that holds a comma"),
     mark("a cell goes over several lines: is a quotation mark missing?"),
     mark("it is longer than 60 characters"),
+    mark("choose another name for the group"),
     mark("Chorus speaks en, es, hi and hi-Latn"),
     mark("write it as Asia/Kolkata or America/Chicago"),
     mark("a name is longer than 40 characters"),
@@ -96,6 +98,7 @@ _NUMBERED = (
 )
 
 
+OTHER_NAME = "groups: choose another name for the group"
 # The command line has an option for it, the page a field.
 NO_COUNTRY = mark("it has no country code: begin it with + and the code, as +1 or +91, or choose the country above")
 
@@ -158,7 +161,10 @@ def take_a_file(endpoint: str | None, _values: dict[str, object] | None) -> None
 
 @blueprint.errorhandler(RequestEntityTooLarge)
 def tell_too_large(_error: RequestEntityTooLarge) -> ResponseReturnValue:
-    what_to_do = say("Nothing was done. A list of members may be up to 1 MB here; flask members import takes larger ones.")
+    if request.endpoint in ("console.preview_import", "console.do_import"):
+        what_to_do = say("Nothing was done. A list of members may be up to 1 MB here; flask members import takes larger ones.")
+    else:
+        what_to_do = say("Nothing was done. Go back: what you wrote is still there. Shorten it, and send it once more.")
     return refuse(say("This is too large."), what_to_do, 413)
 
 
@@ -205,7 +211,7 @@ def preview_import() -> ResponseReturnValue:
     if len(data) > LARGEST:
         return _show_form(say("The file is larger than 1 MB. Split it, or use flask members import."), 400)
     try:
-        roster = read_roster(data, country)
+        roster = _read_file(data, country)
     except RosterRefused as refused:
         return _show_form(say_reason(str(refused)), 400)
     if len(roster.rows) + len(roster.errors) > MOST_ROWS:
@@ -214,6 +220,16 @@ def preview_import() -> ResponseReturnValue:
     rows = foresee(deployment().store, place().collective_id, roster)
     ticket = seal_upload(Upload(data, how, country, new_key()))
     return show("import_preview.html", ticket=ticket, how=how, **_sort(rows, roster))
+
+
+def _read_file(data: bytes, country: str | None) -> Roster:
+    """The roster, without the rows that name a group which the viewer may not know of: a list is no way into care."""
+    roster = read_roster(data, country)
+    with deployment().store.read() as session:
+        refused = hidden_names(session)
+    roster.errors += [Remark(row.row, OTHER_NAME) for row in roster.rows if refused.intersection(row.groups)]
+    roster.rows = [row for row in roster.rows if not refused.intersection(row.groups)]
+    return roster
 
 
 def _sort(rows: list[Foreseen], roster: Roster) -> dict[str, Any]:
@@ -236,7 +252,7 @@ def do_import() -> ResponseReturnValue:
     upload = open_upload(request.form.get("ticket", ""))
     if upload is None:
         return _show_form(say("The list waited too long. Nothing was done; choose the file once more."), 400)
-    roster = read_roster(upload.data, upload.country)
+    roster = _read_file(upload.data, upload.country)
     if roster.errors and request.form.get("skip") != "yes":
         return _show_form(say("Some rows were refused, and you did not say to take the others. Nothing was done."), 400)
     this = deployment()

@@ -11,6 +11,7 @@ from flask.typing import ResponseReturnValue
 from bot.console import words
 from bot.console.blueprint import page
 from bot.console.codes import ask_code, check_code
+from bot.console.pages.account import trace_everywhere
 from bot.console.sessions import COOKIE, LASTS, end_session_of, name_device, open_session
 from bot.console.views import LANGUAGE_COOKIE, deployment, now, show, viewer
 from models import Audit, Membership, Role
@@ -62,7 +63,8 @@ def enter_code() -> ResponseReturnValue:
 def log_out() -> ResponseReturnValue:
     """End this session."""
     with deployment().store.write() as session:
-        end_session_of(session, now(), viewer().person_id, viewer().session_id)
+        if end_session_of(session, now(), viewer().person_id, viewer().session_id):
+            trace_everywhere(session, "logged out")
     response = redirect(url_for("console.status"), 303)
     response.delete_cookie(COOKIE, path="/console")
     return response

@@ -11,6 +11,7 @@ from bot.console.access import ROLES
 from bot.console.acting import NO_LINE
 from bot.console.blueprint import page
 from bot.console.forms import read_text
+from bot.console.looks import hidden_names
 from bot.console.pages.members import read_id, read_states, shown_groups, trace
 from bot.console.views import deployment, language, now, place, refuse, say, show
 from bot.conversation.actions import leave_collective
@@ -96,6 +97,8 @@ def set_member_groups(number: int) -> ResponseReturnValue:
         found = find_member(session, number, lock=True)
         if found is None:
             return not_here()
+        if name in hidden_names(session):
+            return back(number, trouble="group_name")
         ours = set(shown_groups(session))
         ticked = {group for text in request.form.getlist("group") if (group := read_id(text)) in ours}
         if name:
@@ -113,19 +116,6 @@ def set_member_groups(number: int) -> ResponseReturnValue:
             session.execute(sqlite_or_postgres_insert(store, GroupMember.__table__).on_conflict_do_nothing(), rows)
         session.add(trace("member's groups changed", f"membership {number}"))
     return back(number, done="groups")
-
-
-@page("/<word>/members/<int:number>/unmute", methods=("POST",))
-def unmute_member(number: int) -> ResponseReturnValue:
-    """What she writes is put before organizers again."""
-    with deployment().store.write() as session:
-        found = find_member(session, number, lock=True)
-        if found is None:
-            return not_here()
-        if found.muted_at is not None:
-            found.muted_at = None
-            session.add(trace("member unmuted", f"membership {number}"))
-    return back(number, done="unmuted")
 
 
 @page("/<word>/members/<int:number>/remove", methods=("POST",))

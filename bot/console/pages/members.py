@@ -11,10 +11,10 @@ from flask import redirect, request, url_for
 from flask.typing import ResponseReturnValue
 from sqlalchemy.orm import Session
 
-from bot.console.access import ROLES
+from bot.console.access import ACCESS, ROLES
 from bot.console.blueprint import page
-from bot.console.forms import read_number, read_text
-from bot.console.looks import hidden_groups
+from bot.console.forms import LARGEST, read_number, read_text
+from bot.console.looks import hidden_groups, hidden_names
 from bot.console.views import deployment, now, place, show
 from bot.languages import LANGUAGES
 from bot.languages.catalog import LANGUAGE_NAMES
@@ -91,8 +91,9 @@ def save_group() -> ResponseReturnValue:
     with store.read() as session:
         collective = session.get_one(Collective, place().collective_id)
         wanted, chosen = read_wanted(session, collective, request.form)
-    if not name or len(name) > LONGEST_GROUP or wanted.state != "here":
-        return redirect(url_for("console.members", **chosen, trouble="group"), 303)
+        is_free = name not in hidden_names(session)
+    if not name or len(name) > LONGEST_GROUP or wanted.state != "here" or not is_free:
+        return redirect(url_for("console.members", **chosen, trouble="group" if is_free else "group_name"), 303)
     group_id, came = save_as_group(store, collective, wanted, now(), name)
     with store.write() as session:
         session.add(trace("group saved", f"group {group_id}: {came}"))
@@ -111,7 +112,7 @@ def read_wanted(session: Session, collective: Collective, source: Mapping[str, s
     state = source.get("state", "")
     state = state if state in STATES else "here"
     answer, action, said = None, read_id(source.get("action")), source.get("answer", "")
-    if action is not None and said in ANSWERS:
+    if action is not None and said in ANSWERS and may_know_answers():
         mine = sa.select(Broadcast.alert_id).where(Broadcast.collective_id == collective.id, Broadcast.number == action)
         alert_id = session.scalar(mine.where(Broadcast.alert_id.is_not(None)))
         if alert_id is not None:
@@ -127,13 +128,18 @@ def read_wanted(session: Session, collective: Collective, source: Mapping[str, s
     return Wanted(words, spoken, group_id, role, answer, state), chosen
 
 
+def may_know_answers() -> bool:
+    """Whether the viewer may know who said what to a call to an action, and so may look for it."""
+    return bool(place().roles & (ACCESS["console.rsvps"].roles or frozenset()))
+
+
 def _is_hash(part: str) -> bool:
     return 0 < len(part) <= 16 and all(sign in "0123456789abcdef" for sign in part) and int(part, 16) < 2**63
 
 
 def read_id(text: str | None) -> int | None:
     """A whole number that a column can hold; None for anything else."""
-    return int(text) if text and text.isascii() and text.isdecimal() and len(text) < 16 else None
+    return int(text) if text and text.isascii() and text.isdecimal() and len(text) < 11 and int(text) <= LARGEST else None
 
 
 def _fill(session: Session, collective: Collective, rows: Sequence[Any]) -> list[Row]:
@@ -162,9 +168,7 @@ def read_states(row: Any, stopped: bool) -> tuple[str, ...]:
     """What is to be said of a membership's state; () when she simply belongs."""
     if row.state != "active":
         return ("left",)
-    found = (
-        ("paused", row.paused_until is not None and row.paused_until > now()), ("muted", row.muted_at is not None), ("stopped", stopped)
-    )  # fmt: skip
+    found = (("paused", row.paused_until is not None and row.paused_until > now()), ("stopped", stopped))
     return tuple(name for name, holds in found if holds)
 
 
@@ -178,7 +182,8 @@ def shown_groups(session: Session) -> dict[int, str]:
 
 def _choices(session: Session, collective: Collective) -> dict[str, Any]:
     calls = sa.select(Broadcast.number, Broadcast.created_at).where(Broadcast.collective_id == collective.id, Broadcast.kind == "alert")
-    return {"groups": shown_groups(session), "actions": session.execute(calls.order_by(Broadcast.id.desc()).limit(ACTIONS_OFFERED)).all()}
+    newest = calls.order_by(Broadcast.id.desc()).limit(ACTIONS_OFFERED)
+    return {"groups": shown_groups(session), "actions": session.execute(newest).all() if may_know_answers() else []}
 
 
 def trace(act: str, subject: str) -> Audit:

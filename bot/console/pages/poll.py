@@ -16,7 +16,7 @@ from sqlalchemy.orm import Session
 
 from bot.console.acting import act_as_viewer
 from bot.console.blueprint import page
-from bot.console.drafts import keep_draft, order_languages, read_texts_of_form
+from bot.console.drafts import find_made, keep_draft, order_languages, read_texts_of_form, say_made_before
 from bot.console.forms import new_key, read_number
 from bot.console.views import deployment, language, now, place, refuse, say, show
 from bot.conversation.actions import close_poll_now
@@ -112,6 +112,9 @@ def new_vote() -> ResponseReturnValue:
         return _ask_for_words(texts, problem)
     read = {code: each for code, each in parsed.items() if each}
     with deployment().store.write() as session:
+        first = find_made(session, request.form.get("key"))
+        if first is not None and {code: (text.body, text.options) for code, text in read_texts(session, first.id).items()} != read:
+            return _ask_for_words(texts, say_made_before(first))
         made = Poll(collective_id=place().collective_id, options=len(next(iter(read.values()))[1]), open_hours=hours, created_at=now())
         draft = keep_draft(
             session,

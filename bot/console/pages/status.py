@@ -73,7 +73,7 @@ def status() -> ResponseReturnValue:
 def _say_workers(workers: int | None) -> str:
     if workers is None:
         return say("not known while Redis does not answer")
-    return count("1 runs", "{n} run", workers) if workers else say("none runs: texts to many wait")
+    return count("1 is running", "{n} are running", workers) if workers else say("none runs: texts to many wait")
 
 
 def _count(session: Session) -> list[tuple[str, int]]:

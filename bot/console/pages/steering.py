@@ -5,12 +5,12 @@ Each acts once: whoever comes second (a double click, a stale tab, the other org
 
 from __future__ import annotations
 
-from flask import redirect, url_for
+from flask import redirect, request, url_for
 from flask.typing import ResponseReturnValue
 
 from bot.console.acting import act_as_viewer
 from bot.console.blueprint import page
-from bot.console.pages.broadcasts import ASKED, find_broadcast, no_such_text, show_broadcast, why_gone, words_to_ask
+from bot.console.pages.broadcasts import ASKED, find_broadcast, no_such_text, show_broadcast, standing_of, why_gone, words_to_ask
 from bot.console.views import now
 from bot.conversation.actions.approving import approve_by_other, approve_own, hold
 from bot.conversation.actions.correcting import drop, resend
@@ -18,7 +18,8 @@ from bot.conversation.actions.drafting import LONGEST_DRAFT, ask_others, audit, 
 from bot.conversation.actions.drafts import DRAFT_LASTS
 from bot.delivery.broadcasts import read_texts, refuse_reason
 from bot.delivery.due import happens_first
-from models.broadcasts import DONE, DRAFT, STOPPED
+from models import Broadcast
+from models.broadcasts import DONE, DRAFT, HELD, STOPPED
 
 
 @page("/<word>/broadcasts/<int:number>/ask", methods=("POST",))
@@ -48,6 +49,8 @@ def approve_own_draft(number: int) -> ResponseReturnValue:
         draft = find_by_number(turn, str(number))
         if draft is None:
             return no_such_text()
+        if _has_moved(draft):
+            return _back(number, "moved")
         done = approve_own(turn, draft)
         trouble = None if done["sent"] else (why_gone(draft) if done["why"] == "gone" else done["why"])
     return _back(number, trouble)
@@ -60,6 +63,8 @@ def approve_or_release(number: int) -> ResponseReturnValue:
         found = find_by_number(turn, str(number))
         if found is None:
             return no_such_text()
+        if _has_moved(found):
+            return _back(number, "moved")
         done = approve_by_other(turn, str(number))
         trouble = None if done["sent"] else (why_gone(found) if done["why"] == "gone" else done["why"])
     return _back(number, trouble)
@@ -97,6 +102,15 @@ def send_again(number: int) -> ResponseReturnValue:
             return no_such_text()
         done = resend(turn, str(number))
     return _back(number, None if done["resent"] else "nothing_again")
+
+
+def _has_moved(found: Broadcast) -> bool:
+    """Whether she decided about something else: a yes to a draft must not lift a hold that came while she was reading.
+
+    Without a word of what she saw, a yes is to a draft that nobody holds. Where it is over for good, the act itself says why.
+    """
+    seen = request.form.get("seen", f"{DRAFT}:")
+    return found.state in (DRAFT, HELD) and seen != standing_of(found)
 
 
 def _back(number: int, trouble: str | None = None) -> ResponseReturnValue:

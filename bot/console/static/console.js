@@ -21,7 +21,7 @@ document.addEventListener("htmx:afterRequest", (event) => {
 });
 
 // On a phone the pages stand in one row that can be pushed aside: the one she is on is in view.
-const here = document.querySelector('.top nav [aria-current="page"]');
+const here = document.querySelector(".top nav [aria-current]");
 if (here) {
   const row = here.closest("nav");
   row.scrollLeft = here.offsetLeft - (row.clientWidth - here.offsetWidth) / 2;

@@ -8,15 +8,18 @@ from typing import Any, TypeVar
 Function = TypeVar("Function", bound=Callable[..., Any])
 
 
-def action(*, outcomes: Sequence[Any] = ({},), reads: bool = False) -> Callable[[Function], Function]:
+Outcomes = Sequence[Any] | Callable[[str], Sequence[Any]]
+
+
+def action(*, outcomes: Outcomes = ({},), reads: bool = False) -> Callable[[Function], Function]:
     """Mark an action. It takes the Turn and plain JSON, re-checks the world, writes through ``turn.session`` and gives plain JSON.
 
-    ``outcomes``: an example of each kind of outcome a flow branches on. ``reads``: it changes nothing, so that a broadcast's question
-    may be looked at before anybody answers it.
+    ``outcomes``: an example of each kind of outcome a flow branches on; a function of the language where they hold words that a member
+    reads. ``reads``: it changes nothing, so that a broadcast's question may be looked at before anybody answers it.
     """
 
     def mark(function: Function) -> Function:
-        function.outcomes = tuple(outcomes)  # type: ignore[attr-defined]
+        function.outcomes = outcomes if callable(outcomes) else tuple(outcomes)  # type: ignore[attr-defined]
         function.reads = reads  # type: ignore[attr-defined]
         return function
 

@@ -27,10 +27,7 @@ HELP_LATE = mark("{collective}: a member asked for help at {time}. We got it onl
 
 
 @action(
-    outcomes=[
-        {"text": "Sangha: how are you today, from 1 (rough) to 5 (great)?", "supporters": True},
-        {"text": "Sangha: how are you today, from 1 (rough) to 5 (great)?", "supporters": False},
-    ],
+    outcomes=lambda language: [{"text": render_check_in(language, "Sangha"), "supporters": there} for there in (True, False)],
     reads=True,
 )
 def read_check_in(turn: Turn, broadcast_id: int | None = None) -> dict[str, Any]:
@@ -128,10 +125,17 @@ def go_on_duty(turn: Turn, on: bool) -> dict[str, Any]:
     reads=True,
 )
 def read_notes(turn: Turn) -> dict[str, Any]:
-    """The open notes of the organizer's collective, oldest first: at most three at a time, calls for help before all."""
+    """The open notes of the organizer's collective, oldest first: at most three at a time, calls for help before all.
+
+    Of a sender whom an organizer muted in the console, calls for help alone.
+    """
     here = turn.with_role("organizer")
     rows = turn.session.scalars(
-        sa.select(Note).where(Note.collective_id == here.collective_id, Note.state == "open").order_by((Note.kind != "sos"), Note.number)
+        sa.select(Note)
+        .join(Membership, Membership.id == Note.membership_id)
+        .where(Note.collective_id == here.collective_id, Note.state == "open")
+        .where(sa.or_(Membership.muted_at.is_(None), Note.kind == "sos"))
+        .order_by((Note.kind != "sos"), Note.number)
     ).all()
     shown = [{"number": note.number, "text": (note.body or "")[:60].replace("\n", " ")} for note in rows[:3]]
     return {"notes": shown, "more": len(rows) - len(shown)}

@@ -14,11 +14,15 @@ from bot.delivery.broadcasts import broadcast_status
 from bot.delivery.corrections import find_correction
 from bot.delivery.wording import render
 from bot.languages import mark, words
+from bot.languages.content import render_alert
 from models import Broadcast, Rsvp, sqlite_or_postgres_insert
 from models.broadcasts import DRAFT, HELD, STOPPED
 
 
-@action(outcomes=[{"open": True, "text": "Sangha: Rally today 10am. Coming? Reply YES, NO or MAYBE."}, {"open": False}], reads=True)
+@action(
+    outcomes=lambda language: [{"open": True, "text": render_alert(language, "Sangha", "Rally today 10am.")}, {"open": False}],
+    reads=True,
+)
 def read_alert(turn: Turn, broadcast_id: int) -> dict[str, Any]:
     """An alert as the speaker reads it; open: whether answers still help."""
     broadcast = _as_it_stands(turn, broadcast_id)

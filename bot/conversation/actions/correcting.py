@@ -24,7 +24,6 @@ from bot.conversation.actions.drafts import HOUR_SET, newest_draft, renumber
 from bot.conversation.turn import Turn
 from bot.delivery.broadcasts import broadcast_status, is_over, read_texts, stop_broadcast
 from bot.delivery.corrections import count_unknown, draft_correction, find_correction, resend_unknown, say_change, why_not_correct
-from bot.delivery.kinds import AFTER_THE_START
 from bot.delivery.reports import tell_organizers
 from bot.delivery.wording import choose
 from bot.languages import words
@@ -63,11 +62,11 @@ def change_broadcast(turn: Turn, written: str) -> dict[str, Any]:
     if reason is not None:
         newer = find_correction(turn.session, old)
         return {"refused": reason, "number": old.number, "newer": old.number if newer is None else newer.number}
-    draft = draft_correction(turn.session, turn.now, old, {turn.language: match[2]}, author_id=here.membership_id)
     # "The rally is now at 5pm" is worth sending until then, whatever the first text said.
-    starts_at = find_moment(match[2], turn.local_now) if draft.kind == "alert" else None
-    if starts_at is not None:
-        draft.expires_at = starts_at + AFTER_THE_START
+    starts_at = find_moment(match[2], turn.local_now) if old.kind == "alert" else None
+    draft = draft_correction(
+        turn.session, turn.now, old, {turn.language: match[2]}, author_id=here.membership_id, starts_at=starts_at
+    )
     preview = tell_draft(turn, draft, say_change(turn.language, match[2]), f"change of {old.number} drafted")
     return preview | {"old": old.number, "stopped": old.state == HELD} | say_begin(turn, starts_at)
 

@@ -15,8 +15,9 @@ from bot.delivery.broadcasts import approve_broadcast, draft_broadcast, read_tex
 from bot.delivery.reports import tell_organizers
 from bot.delivery.wording import choose, render
 from bot.languages import count_words, words
+from bot.languages.content import render_poll
 from bot.languages.days import say_day
-from models import Audit, Ballot, Broadcast, BroadcastText, Collective, Membership, Poll, Role
+from models import Audit, Ballot, Broadcast, BroadcastText, Collective, Membership, Poll, Prepared, Role
 from models.broadcasts import DRAFT, HELD, STOPPED
 
 UNASKED = (DRAFT, STOPPED)
@@ -32,10 +33,10 @@ _t: Any = BroadcastText.__table__
 _v: Any = Ballot.__table__
 _of_the_broadcast = _b.join(_p, _p.c.id == _b.c.poll_id)
 _facts = (_p.c.id, _p.c.closes_at, _p.c.closed_at, _b.c.collective_id, _b.c.state)
-_POLL = sa.select(*_facts).select_from(_of_the_broadcast).where(_b.c.id == sa.bindparam("broadcast"))
-_TEXTS = sa.select(_t.c.language, _t.c.body, _t.c.options).where(_t.c.broadcast_id == sa.bindparam("broadcast"))
+_POLL = Prepared(sa.select(*_facts).select_from(_of_the_broadcast).where(_b.c.id == sa.bindparam("broadcast")))
+_TEXTS = Prepared(sa.select(_t.c.language, _t.c.body, _t.c.options).where(_t.c.broadcast_id == sa.bindparam("broadcast")))
 _hers = sa.select(Membership.id).where(Membership.person_id == sa.bindparam("person"))
-_POLL_TO_VOTE_IN = (
+_POLL_TO_VOTE_IN = Prepared(
     sa.select(*_facts, _v.c.choice)
     # A person is in a collective once, so at most one ballot of this poll is hers.
     .select_from(_of_the_broadcast.outerjoin(_v, sa.and_(_v.c.poll_id == _p.c.id, _v.c.membership_id.in_(_hers))))
@@ -51,7 +52,7 @@ def _cast_on(insert: Any) -> Any:
     return new.on_conflict_do_update(index_elements=["poll_id", "membership_id"], set_=values)
 
 
-_CAST = {"sqlite": _cast_on(sqlite.insert), "postgresql": _cast_on(postgresql.insert)}
+_CAST = Prepared({"sqlite": _cast_on(sqlite.insert), "postgresql": _cast_on(postgresql.insert)})
 
 
 def words_for(session: Session, broadcast_id: int, language: str, fallback: str) -> BroadcastText:
@@ -60,26 +61,21 @@ def words_for(session: Session, broadcast_id: int, language: str, fallback: str)
 
 
 @action(
-    outcomes=[
-        {
-            "open": True,
-            "text": "Where do we meet?\nA Park\nB School\nReply with a letter.",
-            "options": {"A": "Park", "B": "School"},
-        },
+    outcomes=lambda language: [
+        {"open": True, "text": render_poll(language, "Where do we meet?", ["Park", "School"]), "options": {"A": "Park", "B": "School"}},
         {"open": False},
     ],
     reads=True,
 )
 def read_poll(turn: Turn, broadcast_id: int) -> dict[str, Any]:
     """A poll as the speaker reads it: its words, its options by letter; open: whether votes still count."""
-    connection = turn.session.connection()
-    row = connection.execute(_POLL, {"broadcast": broadcast_id}).first()
+    row = _POLL.first(turn.session, {"broadcast": broadcast_id})
     if row is None or not is_open(row, turn.now) or row.state in UNASKED:
         return {"open": False}
     here = next((b for b in turn.belongings if b.collective_id == row.collective_id), None)
     if here is None:
         return {"open": False}
-    texts = {text.language: text for text in connection.execute(_TEXTS, {"broadcast": broadcast_id})}
+    texts = {text.language: text for text in _TEXTS.all(turn.session, {"broadcast": broadcast_id})}
     text = choose(turn.language, here.language, texts)[1]
     options = list(text.options or [])
     return {
@@ -103,14 +99,13 @@ def is_open(poll: Any, now: datetime) -> bool:
 )
 def cast_ballot(turn: Turn, broadcast_id: int, letter: str) -> dict[str, Any]:
     """Count the vote if the poll is still open at this moment. Gives counted, changed (it replaced another vote), closes (in words)."""
-    connection = turn.session.connection()
-    poll = connection.execute(_POLL_TO_VOTE_IN, {"broadcast": broadcast_id, "person": turn.person_id}).one()
+    poll = _POLL_TO_VOTE_IN.one(turn.session, {"broadcast": broadcast_id, "person": turn.person_id})
     here = next((belonging for belonging in turn.belongings if belonging.collective_id == poll.collective_id), None)
     if here is None or not is_open(poll, turn.now) or poll.state in UNASKED:
         return {"counted": False}
     choice = LETTERS.index(letter)
     ballot = {"poll_id": poll.id, "membership_id": here.membership_id, "choice": choice, "cast_at": turn.now}
-    connection.execute(_CAST[connection.dialect.name], ballot)
+    _CAST.run(turn.session, ballot)
     closes = say_day(poll.closes_at.astimezone(turn.local_now.tzinfo), turn.language) if poll.closes_at else ""
     return {"counted": True, "changed": poll.choice is not None and poll.choice != choice, "closes": closes}
 

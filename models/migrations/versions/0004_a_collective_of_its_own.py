@@ -1,4 +1,4 @@
-"""whose number change it is, with which app's code a session proved itself, weeks of care as they were shown first
+"""whose number change it is, with which app's code a session proved itself, weeks of care as they were shown first, a corrected hour
 
 Only additions, each nullable: the version before runs on these tables too. A change of number that is under way belongs to the collective
 of whoever booked it.
@@ -20,6 +20,7 @@ def upgrade() -> None:
         sa.ForeignKeyConstraint(["collective_id"], ["collectives.id"], name=op.f("fk_care_weeks_collective_id"), ondelete="CASCADE"),
         sa.PrimaryKeyConstraint("collective_id", "begins", name=op.f("pk_care_weeks")),
     )
+    op.add_column("broadcasts", sa.Column("starts_at", sa.DateTime(timezone=True), nullable=True))
     op.add_column("number_changes", sa.Column("collective_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=True))
     op.execute(
         "UPDATE number_changes SET collective_id ="
@@ -31,4 +32,5 @@ def upgrade() -> None:
 def downgrade() -> None:
     op.drop_column("web_sessions", "proven_for")
     op.drop_column("number_changes", "collective_id")
+    op.drop_column("broadcasts", "starts_at")
     op.drop_table("care_weeks")
