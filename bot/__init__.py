@@ -33,4 +33,13 @@ def create_app(deployment: Deployment | None = None) -> Flask:
     app.register_blueprint(console.blueprint)  # organizers' pages
     app.register_blueprint(public.blueprint)  # /about, /privacy, /terms
     commands.register(app)  # flask …
+    if deployment.settings.trusted_proxies:
+        _believe_proxies(app, deployment.settings.trusted_proxies)
     return app
+
+
+def _believe_proxies(app: Flask, number: int) -> None:
+    """Whoever asks is whom the outermost of our proxies saw. Nothing else is taken from them: Twilio's signatures cover PUBLIC_URL."""
+    from werkzeug.middleware.proxy_fix import ProxyFix
+
+    app.wsgi_app = ProxyFix(app.wsgi_app, x_for=number, x_proto=0, x_host=0, x_port=0, x_prefix=0)  # type: ignore[method-assign]

@@ -33,6 +33,8 @@ class Settings(BaseSettings):
     public_url: str
     secret_key: str = Field(min_length=24, repr=False)
     data_keys: Annotated[tuple[bytes, ...], NoDecode] = Field(repr=False)
+    # How many proxies of ours stand in front, each of which adds to X-Forwarded-For; what stands left of theirs anybody can write.
+    trusted_proxies: int = Field(default=0, ge=0, le=9)
     chorus_now: datetime | None = None
     chorus_home: Path = Path("var")
 

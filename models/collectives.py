@@ -130,6 +130,9 @@ class SecondFactor(Base):
     locked_until: Mapped[datetime | None] = mapped_column(Moment)
     # One that was set up in the console counts from then on (a day later): whoever stole a phone sets up nothing that sends today.
     good_from: Mapped[datetime | None] = mapped_column(Moment)
+    # Another one that was set up in its place, and from when it counts; until then this one does.
+    next_secret: Mapped[str | None] = mapped_column(SealedText("second_factors.next_secret"))
+    next_from: Mapped[datetime | None] = mapped_column(Moment)
 
 
 class Consent(Base):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from sqlalchemy import ForeignKey, Index, LargeBinary, SmallInteger, String
+from sqlalchemy import ForeignKey, Index, LargeBinary, SmallInteger, String, text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from .base import Base, BigId, Moment
@@ -15,14 +15,19 @@ class LoginCode(Base):
     """A one-time code that was asked for. Asked for an unknown number, the row is the same, so that both look alike from outside."""
 
     __tablename__ = "login_codes"
-    __table_args__ = (Index("ix_login_codes_asker_hash_asked_at", "asker_hash", "asked_at"),)
+    __table_args__ = (
+        Index("ix_login_codes_asker_hash_asked_at", "asker_hash", "asked_at"),
+        Index("ix_login_codes_waiting", "id", postgresql_where=text("seed IS NOT NULL"), sqlite_where=text("seed IS NOT NULL")),
+    )
 
     id: Mapped[int] = mapped_column(BigId, primary_key=True)
     number_hash: Mapped[bytes] = mapped_column(LargeBinary(32), index=True)
     # Keyed hash of the address it was asked from: a limit, and nobody's trail.
     asker_hash: Mapped[bytes] = mapped_column(LargeBinary(32))
     code_hash: Mapped[bytes] = mapped_column(LargeBinary(32))
-    # None: nobody here has that number, so no code left.
+    # What a worker makes the code from, with a key; gone as soon as it has looked whose number it is (``bot.delivery.logins``).
+    seed: Mapped[bytes | None] = mapped_column(LargeBinary(16))
+    # None: no worker has looked yet, or nobody here has that number, so no code left.
     person_id: Mapped[int | None] = mapped_column(ForeignKey("people.id", ondelete="CASCADE"), index=True)
     tries: Mapped[int] = mapped_column(SmallInteger, default=0)
     asked_at: Mapped[datetime] = mapped_column(Moment, index=True)

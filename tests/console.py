@@ -33,7 +33,7 @@ class Visitor:
                 session.flush()
                 if proven:
                     newest = session.scalars(sa.select(sa.func.max(WebSession.id))).one()
-                    prove(session, world.clock.now(), newest)
+                    prove(session, world.clock.now(), newest, membership)
             self.client.set_cookie(COOKIE, token, path="/console")
             self.csrf = csrf_of(world.store, token)
 

@@ -156,6 +156,11 @@ def test_an_organizers_code_can_be_scanned(run: Run, deployment: Deployment) -> 
     factor = rows(deployment, SecondFactor)[0]
     assert factor.secret == secret and pyotp.TOTP(secret).now().isdigit()  # type: ignore[attr-defined]
     assert secret in run("organizer", "totp", "+15550002222", "--collective", "SANGHA").output, "shown again, not changed"
+    for counts_from, shown in ((timedelta(hours=1), secret), (-timedelta(hours=1), "K" * 32)):
+        with deployment.store.write() as session:
+            moment = deployment.clock.now() + counts_from
+            session.execute(sa.update(SecondFactor).values(next_secret="K" * 32, next_from=moment))
+        assert shown in run("organizer", "totp", "+15550002222", "--collective", "SANGHA").output, "another app, when its day has come"
     assert secret not in run("organizer", "totp", "+15550002222", "--collective", "SANGHA", "--new").output
     assert len(rows(deployment, SecondFactor)) == 1
     run("supporter", "add", "+15550002224", "--collective", "SANGHA")

@@ -140,8 +140,43 @@ def test_forms_of_another_session_or_another_site_do_nothing(small_world: World,
     assert hers.post("/console/account/sessions", headers={"Origin": "https://evil.example"}).status_code == 400
     assert hers.post("/console/account/sessions", headers={"Sec-Fetch-Site": "cross-site"}).status_code == 400
     assert other.get("/").status_code == 200
-    assert hers.post("/console/account/sessions").status_code == 303
+    for nonsense in ({}, {"which": "all"}, {"which": "1x"}, {"which": "-1"}, {"which": "0"}, {"which": "१"}):
+        assert hers.post("/console/account/sessions", nonsense).status_code == 400
+    assert other.get("/").status_code == 200, "nothing that is not understood ends a session"
+    assert hers.post("/console/account/sessions", {"which": "others"}).status_code == 303
     assert other.get("/").status_code == 302, "all her other sessions are over"
+
+
+@pytest.mark.parametrize("origin", ["http://[", "https://[::1", "//[", "\x00"])
+def test_a_broken_origin_is_another_site(small_world: World, sangha: int, origin: str) -> None:
+    visitor = Visitor(small_world, small_world.member(sangha, "+15558800001", roles=["organizer"]))
+    assert visitor.post("/console/language", {"language": "hi"}, headers={"Origin": origin}).status_code == 400
+    assert visitor.post("/console/language", {"language": "hi", "next": "http://["}).status_code == 303
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status"),
+    [
+        ("GET", "/console/nothing/here/at/all", 404),
+        ("GET", "/console/static/nope.js", 404),
+        ("GET", "/console/login/code", 405),
+        ("DELETE", "/console/", 405),
+        ("GET", "/console", 308),
+    ],
+)
+def test_what_is_not_there_is_said_kindly_and_kept_by_nobody(small_world: World, method: str, path: str, status: int) -> None:
+    response = Visitor(small_world, language="hi").client.open(path, method=method)
+    assert response.status_code == status
+    assert "default-src 'none'" in response.headers["Content-Security-Policy"]
+    assert (response.headers["X-Content-Type-Options"], response.headers["Cache-Control"]) == ("nosniff", "no-store")
+    if status != 308:
+        assert "पहले पन्ने" in response.text and 'href="/console/"' in response.text
+    assert (status == 405) is ("Allow" in response.headers)
+
+
+def test_other_rooms_keep_their_own_answers(small_world: World) -> None:
+    response = small_world.client.get("/consoles/nothing")
+    assert response.status_code == 404 and "Content-Security-Policy" not in response.headers
 
 
 def test_every_page_has_a_strict_policy_and_is_kept_by_nobody(small_world: World, sangha: int) -> None:

@@ -13,7 +13,7 @@ from bot.members.numbers import change_number
 from models import Audit, CollectiveLine, Membership, NumberChange, Person, Phone, Role, WebSession
 from tests.console import Visitor, give_factor
 from tests.delivery import ScriptedCarrier, pump_all
-from tests.test_console_login import ask, sent_codes
+from tests.test_console_login import ask, enter, sent_codes
 from tests.world import World
 
 ASHA, BELA, ADAM, EVE, NEW = "+15558800001", "+15558800002", "+15558800003", "+15558800004", "+15558899942"
@@ -183,7 +183,7 @@ def test_after_the_move_she_logs_in_by_the_new_number(world: World, sangha: int,
     visitor = Visitor(world)
     _, ticket = ask(visitor, NEW)
     [(to, code)] = sent_codes(world)
-    assert to == NEW and visitor.post("/console/login/code", {"ticket": ticket, "code": code}).status_code == 303
+    assert to == NEW and enter(visitor, ticket, code).status_code == 303
     with world.store.read() as session:
         assert session.get_one(Membership, asha).person_id == session.scalars(
             sa.select(WebSession.person_id).where(WebSession.ended_at.is_(None)).order_by(WebSession.id.desc()).limit(1)
@@ -234,7 +234,7 @@ def test_a_code_opens_nothing_for_who_holds_the_phone_now(world: World, sangha: 
     [(_, code)] = sent_codes(world)
     with world.store.write() as session:
         session.execute(sa.update(Phone).values(current_person_id=session.get_one(Membership, bea).person_id))
-    assert visitor.post("/console/login/code", {"ticket": ticket, "code": code}).status_code == 403
+    assert enter(visitor, ticket, code).status_code == 403
     with world.store.read() as session:
         assert session.scalar(sa.select(sa.func.count()).select_from(WebSession)) == 0
 

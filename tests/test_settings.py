@@ -19,7 +19,7 @@ GOOD = {
     "SECRET_KEY": "a-session-secret-of-some-length",
     "DATA_KEYS": "3q2-796tvu_erb7v3q2-796tvu8BAgMEBQYHCAkKCwwNDg8Q"[:43],
 }
-NAMES = (*GOOD, "REDIS_URL", "TWILIO_API_URL", "CHORUS_NOW", "CHORUS_HOME")
+NAMES = (*GOOD, "TRUSTED_PROXIES", "REDIS_URL", "TWILIO_API_URL", "CHORUS_NOW", "CHORUS_HOME")
 
 
 @pytest.fixture(autouse=True)
@@ -62,6 +62,8 @@ WRONG = [
     ("PUBLIC_URL", "https://hunter2_host.example.org", "hunter2"),
     ("PUBLIC_URL", "https://example.org/?token=hunter2", "hunter2"),
     ("SECRET_KEY", "hunter2", "hunter2"),
+    ("TRUSTED_PROXIES", "hunter2", "hunter2"),
+    ("TRUSTED_PROXIES", "-17", "-17"),
     ("DATA_KEYS", "", "hunter2"),
     ("DATA_KEYS", "hunter2", "hunter2"),
     ("DATA_KEYS", base64.urlsafe_b64encode(b"hunter2 ends after 24 b.").decode(), "aHVudGVyMiBlbmRz"),

@@ -43,10 +43,10 @@ def test_the_page_is_inert_and_loads_only_its_own_files(simulator: RunningSimula
     assert "<script>alert" not in page.text and "&lt;script&gt;" in page.text
     assert page.headers["Content-Security-Policy"].startswith("default-src 'self';")
     assert "style=" not in page.text and "onclick" not in page.text
-    for file in ("/static/phones.js", "/static/sheets.js", "/static/phones.css", "/favicon.ico"):
+    for file in ("/static/words.js", "/static/phones.js", "/static/sheets.js", "/static/phones.css", "/favicon.ico"):
         assert requests.get(simulator.url + file, timeout=5).status_code == 200
     assert requests.get(simulator.url + "/static/../page.py", timeout=5).status_code == 404
-    for script in ("phones", "sheets"):
+    for script in ("words", "phones", "sheets"):
         assert "innerHTML" not in requests.get(f"{simulator.url}/static/{script}.js", timeout=5).text
 
 

@@ -10,6 +10,7 @@ import segno
 import sqlalchemy as sa
 
 from bot.commands.ground import NumberType, Refused, Subject, current_deployment, find_collective
+from bot.delivery.second_factor import take_next
 from bot.members import MemberRefused, add_member, find_membership, give_role
 from models import Audit, Role, SecondFactor
 
@@ -77,6 +78,8 @@ def show_second_factor(number: str, word: str, renew: bool) -> None:
         if member is None or not is_organizer or member.state != "active":
             raise Refused(f"This is not the number of an organizer of {collective.name}. Add her: flask organizer add")
         factor = session.get(SecondFactor, member.id)
+        if factor is not None:
+            take_next(factor, deployment.clock.now())
         if factor is None or renew:
             session.execute(sa.delete(SecondFactor).where(SecondFactor.membership_id == member.id))
             session.expunge_all()

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from flask import Response, g, redirect, request, url_for
 from flask.typing import ResponseReturnValue
+from werkzeug.exceptions import HTTPException, MethodNotAllowed
 
 from bot.console import words
 from bot.console.access import ACCESS, ANYBODY, ROLE_NAMES
@@ -39,7 +40,7 @@ from bot.console.pages import (
 )
 from bot.console.proof import ask_for_proof
 from bot.console.sessions import COOKIE, find_viewer
-from bot.console.views import count, deployment, language, local, now, refuse, say
+from bot.console.views import count, deployment, language, local, now, refuse, say, show
 from bot.console.words import mark
 
 # A page's module hangs up its own routes; they are named here so that the table of contents is in one place.
@@ -123,7 +124,7 @@ def stand_at_the_door() -> ResponseReturnValue | None:
             check_form(request, g.viewer, deployment().settings.public_url)
         except FormRefused:
             return refuse(say("This form is too old."), say("Nothing was done. Go back, load the page again, and send it once more."), 400)
-        if access.proof and not g.viewer.has_proof(moment):
+        if access.proof:
             return ask_for_proof()
     return None
 
@@ -171,12 +172,38 @@ def may(endpoint: str) -> bool:
     return bool(g.viewer) and (not access.roles or (g.place is not None and bool(g.place.roles & access.roles)))
 
 
-@blueprint.after_request
+def _is_of_the_console() -> bool:
+    return request.path == blueprint.url_prefix or request.path.startswith(f"{blueprint.url_prefix}/")
+
+
+@blueprint.app_errorhandler(404)
+@blueprint.app_errorhandler(405)
+def say_that_nothing_is_there(error: HTTPException) -> ResponseReturnValue:
+    """A kind page for an address of the console that no page has, or that only a form may ask for. Other rooms answer as they did."""
+    if not _is_of_the_console():
+        return error
+    g.setdefault("viewer", None)  # no page was found, so nobody was let in
+    gone = error.code == 404
+    page = show(
+        "refused.html",
+        404 if gone else 405,
+        **_for_templates(),
+        title=say("This page does not exist.") if gone else say("This page opens only from a form."),
+        what_to_do=say("Go back to the first page."),
+    )
+    if isinstance(error, MethodNotAllowed):
+        page.headers["Allow"] = ", ".join(sorted(error.valid_methods or ()))
+    return page
+
+
+@blueprint.after_app_request
 def close_the_windows(response: Response) -> Response:
-    """The headers that every page of the console has."""
+    """The headers that every page of the console has, the pages that are not there as well."""
+    if not _is_of_the_console():
+        return response
     response.headers.update(HEADERS)
     response.headers.setdefault("Content-Security-Policy", POLICY)
-    if request.endpoint == "console.static":
+    if request.endpoint == "console.static" and response.status_code < 400:
         # Vendored files carry their version in their name; our own change with a deploy.
         response.headers["Cache-Control"] = "public, max-age=31536000, immutable" if "/vendor/" in request.path else "public, max-age=300"
     else:

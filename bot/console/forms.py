@@ -27,10 +27,17 @@ def check_form(request: Request, viewer: Viewer | None, public_url: str) -> None
     if site not in (None, "same-origin", "none"):
         raise FormRefused("another site")
     origin = request.headers.get("Origin")
-    if origin is not None and origin != "null" and urlsplit(origin).netloc not in (request.host, urlsplit(public_url).netloc):
+    if origin is not None and origin != "null" and _host_of(origin) not in (request.host, urlsplit(public_url).netloc):
         raise FormRefused("another origin")
     if viewer is not None and not hmac.compare_digest(request.form.get("csrf", "").encode(), viewer.csrf.encode()):
         raise FormRefused("another session")
+
+
+def _host_of(origin: str) -> str | None:
+    try:
+        return urlsplit(origin).netloc
+    except ValueError:  # "http://[": half an address of IPv6
+        return None
 
 
 def new_key() -> str:

@@ -17,14 +17,17 @@ FIELD = "proof"
 
 
 def ask_for_proof() -> ResponseReturnValue | None:
-    """None when the form brought a right code (the act goes on); else the page that asks for it."""
+    """None when a code was given a moment ago, or the form brought a right one (the act goes on); else the page that asks for it."""
+    # Each collective asks for its own app: whoever got hold of her app elsewhere acts elsewhere only.
+    membership_id = g.place.membership_id if g.place is not None else g.viewer.places[0].membership_id if g.viewer.places else 0
+    if g.viewer.has_proof(now(), membership_id):
+        return None
     given = request.form.get(FIELD, "")
     store: Store = deployment().store
-    membership_id = g.place.membership_id if g.place is not None else g.viewer.places[0].membership_id if g.viewer.places else 0
     with store.write() as session:
         verdict = check_factor(session, now(), membership_id, given)
         if verdict == "right":
-            prove(session, now(), g.viewer.session_id)
+            prove(session, now(), g.viewer.session_id, membership_id)
             return None
     kept = [(name, value) for name, value in request.form.items(multi=True) if name not in (FIELD, "csrf")]
     # Another organizer's yes has a second way: a text from her own phone, which is a factor as well.

@@ -31,7 +31,7 @@ _c: Any = Collective.__table__
 _r: Any = Role.__table__
 
 _FIND = (
-    sa.select(_s.c.id, _s.c.person_id, _s.c.seen_at, _s.c.expires_at, _s.c.proven_until, _p.c.language)
+    sa.select(_s.c.id, _s.c.person_id, _s.c.seen_at, _s.c.expires_at, _s.c.proven_until, _s.c.proven_for, _p.c.language)
     .join(_p, _p.c.id == _s.c.person_id)
     .where(_s.c.token_hash == sa.bindparam("hash"), _s.c.ended_at.is_(None))
 )
@@ -65,6 +65,7 @@ class Viewer:
     person_id: int
     language: str | None
     proven_until: datetime | None
+    proven_for: int | None
     csrf: str
     places: tuple[Place, ...] = field(default=())
 
@@ -72,9 +73,9 @@ class Viewer:
         """Her place in the collective of this word; None where she has no role."""
         return next((place for place in self.places if place.word == word.casefold()), None)
 
-    def has_proof(self, now: datetime) -> bool:
-        """Whether a code of her app was given a moment ago."""
-        return self.proven_until is not None and self.proven_until > now
+    def has_proof(self, now: datetime, membership_id: int) -> bool:
+        """Whether a code of this membership's own app was given a moment ago: another collective's says nothing here."""
+        return self.proven_for == membership_id and self.proven_until is not None and self.proven_until > now
 
 
 def _hash(store: Store, token: str) -> bytes:
@@ -121,7 +122,7 @@ def find_viewer(store: Store, now: datetime, token: str | None, *, by_itself: bo
     if row.seen_at <= now - SEEN_EVERY and not by_itself:
         with store.write() as session:
             session.connection().execute(sa.update(_s).where(_s.c.id == row.id).values(seen_at=now))
-    return Viewer(row.id, row.person_id, row.language, row.proven_until, csrf_of(store, token), mine)
+    return Viewer(row.id, row.person_id, row.language, row.proven_until, row.proven_for, csrf_of(store, token), mine)
 
 
 def end_session_of(session: Session, now: datetime, person_id: int, session_id: int) -> bool:
@@ -130,9 +131,10 @@ def end_session_of(session: Session, now: datetime, person_id: int, session_id: 
     return bool(session.connection().execute(mine.values(ended_at=now)).rowcount)
 
 
-def prove(session: Session, now: datetime, session_id: int) -> None:
-    """A right code of the app was given in this session."""
-    session.connection().execute(sa.update(_s).where(_s.c.id == session_id).values(proven_until=now + PROOF_LASTS))
+def prove(session: Session, now: datetime, session_id: int, membership_id: int) -> None:
+    """A right code of this membership's app was given in this session."""
+    proven = sa.update(_s).where(_s.c.id == session_id).values(proven_until=now + PROOF_LASTS, proven_for=membership_id)
+    session.connection().execute(proven)
 
 
 def name_device(user_agent: str) -> str:

@@ -46,7 +46,17 @@ def language() -> str:
     known: Viewer | None = g.get("viewer")
     if known is not None and known.language:
         return words.page_language(known.language)
-    return request.accept_languages.best_match(words.LANGUAGES) or "en"
+    return _language_of_browser()
+
+
+def _language_of_browser() -> str:
+    """The first of its languages that the pages speak. By main languages: Werkzeug's best_match answers "es-MX, en;q=0.5" in English."""
+    for tag, _ in request.accept_languages:
+        # Hindi in Latin letters is for whoever may not read Devanagari.
+        spoken = "en" if tag.casefold().startswith("hi-latn") else tag.partition("-")[0].casefold()
+        if spoken in words.LANGUAGES:
+            return spoken
+    return "en"
 
 
 def say(text: str, /, **values: object) -> str:

@@ -14,6 +14,7 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from bot.delivery.lists import in_states
+from bot.delivery.logins import is_code_waiting
 from bot.delivery.poison import ORPHANED, tell_of_poison, told
 from models import Line, Outbound, Store
 from models.clock import real_seconds
@@ -88,8 +89,8 @@ _RECOVER = sa.update(_l).where(*_held_by_us).values(held_code=None)
 
 
 def is_anything_waiting(session: Session, now: datetime) -> bool:
-    """Whether a line that nobody serves has something to send now."""
-    return session.connection().execute(_ANY_WAITING, {"now": now, "real": real_seconds()}).first() is not None
+    """Whether a line that nobody serves has something to send now, or somebody waits for a code that is still to be written."""
+    return session.connection().execute(_ANY_WAITING, {"now": now, "real": real_seconds()}).first() is not None or is_code_waiting(session)
 
 
 def take_lines(store: Store, holder: str, most: int) -> list[LeasedLine]:

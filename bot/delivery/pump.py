@@ -21,6 +21,7 @@ from bot.delivery.claims import Claimed, unclaim_rows
 from bot.delivery.gates import CarrierQueue
 from bot.delivery.gateway import SendsTexts
 from bot.delivery.leases import LeaseLost, is_anything_waiting, release_line, take_lines
+from bot.delivery.logins import write_codes
 from bot.delivery.pace import Known, PacedLine
 from bot.delivery.poison import put_aside
 from bot.delivery.returns import Returns
@@ -103,15 +104,28 @@ class Pump:
     def _find_work(self) -> bool:
         """Lease lines with due work; False when there are none, and nothing in hand."""
         now = real_seconds()
-        if now >= self.take_after and len(self.lines) < MOST_LINES:
-            with self.store.read() as session:
-                waiting = is_anything_waiting(session, self.store.clock.now())
-            if waiting:
-                for line in take_lines(self.store, self.holder, MOST_LINES - len(self.lines)):
-                    self.lines[line.id] = PacedLine(line, now, self.memory.known.setdefault(line.id, Known()))
-                    self.marker.gates.add(line)
+        if now >= self.take_after:
+            self._write_codes()
+            if len(self.lines) < MOST_LINES:
+                self._take_lines(now)
             self.take_after = now + TAKE_EVERY
         return bool(self.lines or self.senders.outstanding or self.returns.unwritten)
+
+    def _write_codes(self) -> None:
+        try:
+            write_codes(self.store)
+        except DATABASE_TROUBLE:
+            raise
+        except Exception as error:  # noqa: BLE001 - a code that can not be written is over in ten minutes; nothing else may wait for it
+            log.error("codes for logging in were not written (%s)", type(error).__name__)
+
+    def _take_lines(self, now: float) -> None:
+        with self.store.read() as session:
+            waiting = is_anything_waiting(session, self.store.clock.now())
+        if waiting:
+            for line in take_lines(self.store, self.holder, MOST_LINES - len(self.lines)):
+                self.lines[line.id] = PacedLine(line, now, self.memory.known.setdefault(line.id, Known()))
+                self.marker.gates.add(line)
 
     def _room(self) -> int:
         return MOST_IN_FLIGHT - self.senders.outstanding - len(self.returns.unwritten)

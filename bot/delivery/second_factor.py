@@ -13,15 +13,17 @@ WRONG_CODES, LOCKED_FOR = 5, timedelta(minutes=15)
 STEP_SECONDS = 30
 
 
-def check_factor(session: Session, now: datetime, membership_id: int, code: str | None) -> str:
+def check_factor(session: Session, now: datetime, membership_id: int, code: str | None, *, before_its_day: bool = False) -> str:
     """Whether ``code`` is right at this moment: right | no_factor | not_yet | no_code | locked | wrong_code.
 
     Each code works once; five wrong ones lock it for a quarter of an hour. ``not_yet``: it was set up in the console less than a day ago.
+    ``before_its_day``: it is asked for all the same, for nothing but to set up another one.
     """
     factor = session.get(SecondFactor, membership_id, with_for_update=True)
     if factor is None:
         return "no_factor"
-    if factor.good_from is not None and factor.good_from > now:
+    take_next(factor, now)
+    if factor.good_from is not None and factor.good_from > now and not before_its_day:
         return "not_yet"
     if not code:
         return "no_code"
@@ -35,6 +37,12 @@ def check_factor(session: Session, now: datetime, membership_id: int, code: str 
         return "wrong_code"
     factor.last_step, factor.wrong_tries, factor.locked_until = step, 0, None
     return "right"
+
+
+def take_next(factor: SecondFactor, now: datetime) -> None:
+    """The day of the app that was set up in place of this one has come: from now on it is the one."""
+    if factor.next_secret is not None and factor.next_from is not None and factor.next_from <= now:
+        factor.secret, factor.next_secret, factor.next_from = factor.next_secret, None, None
 
 
 def matching_step(secret: str, code: str, now: datetime) -> int | None:

@@ -34,6 +34,7 @@ KINDS = {
     "number_change": "a changed number counts",
 }
 WAITING = "texts that wait leave (quiet hours, or a later hour)"
+SOMETHING, NOTHING = "something is due", "nothing is due"
 
 _t: Any = Timer.__table__
 _o: Any = Outbound.__table__
@@ -61,7 +62,7 @@ def clock(parameters: Any) -> Response:
             _follow(session, deployment)
             span = _read_jump(session, deployment.clock.now(), asked)
             if span is None:
-                return _refuse("nothing is due" if asked == "next" else "Jump is a number of seconds above 0, morning or next")
+                return _refuse(NOTHING if asked == "next" else "Jump is a number of seconds above 0, morning or next")
             jump = session.scalars(sa.select(ClockJump).with_for_update()).one_or_none() or ClockJump(id=1, seconds=0)
             jump.seconds += math.ceil(span.total_seconds())
             session.add(jump)
@@ -97,7 +98,7 @@ def _next(session: Session, now: datetime) -> dict[str, str] | None:
     connection = session.connection()
     timer = connection.execute(_NEXT_TIMER, {"now": now}).first()
     text = connection.execute(_NEXT_TEXT, {"now": now}).scalar()
-    found = [(timer.due_at, KINDS.get(timer.kind, "something is due"))] if timer is not None else []
+    found = [(timer.due_at, KINDS.get(timer.kind, SOMETHING))] if timer is not None else []
     found += [(text, WAITING)] if text is not None else []
     if not found:
         return None

@@ -9,6 +9,7 @@ talks to Twilio and cannot tell the difference; nothing here imports Chorus exce
     setup     how the account is set up, and the switches that put it out of order
     control   /_sim/...: text from a phone, read the ledger, switch faults
     page      the phones in the browser
+    words     the page's own words in English, Spanish and Hindi
     switches  the faults in plain words, for the page
     codes     Twilio's error codes in plain words
     clock     Chorus' clock: what time it is there, a jump ahead, the digits of the authenticator apps

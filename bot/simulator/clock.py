@@ -17,6 +17,7 @@ import pyotp
 
 from bot.simulator.lines import Phone
 from bot.simulator.wire import BadRequest
+from bot.simulator.words import mark
 from bot.simulator.world import World
 
 DOOR = "/twilio/clock"
@@ -34,7 +35,7 @@ def ask_clock(world: World, jump: str = "") -> dict[str, Any]:
     world.has_asked_clock = world.has_asked_clock or answer.status != 0
     told = _read(answer.body)
     if answer.status != 200 or "now" not in told:
-        raise BadRequest(str(told.get("error") or "Chorus does not tell its time: it is not running, or has another carrier"), 409)
+        raise BadRequest(str(told.get("error") or mark("Chorus does not tell its time: it is not running, or has another carrier")), 409)
     world.ledger.ahead = datetime.fromisoformat(str(told["now"])).timestamp() - time.time()
     return {name: told.get(name) for name in ("now", "zone", "ahead", "next")}
 

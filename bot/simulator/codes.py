@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from bot.simulator.words import say
+
 WORDS = {
     11200: "Chorus answered the webhook with an error",
     11205: "Chorus could not be reached",
@@ -30,6 +32,6 @@ WORDS = {
 }
 
 
-def explain(code: int | None) -> str:
+def explain(code: int | None, language: str) -> str:
     """The code in words; "" when there is none or it has no words here."""
-    return "" if code is None else WORDS.get(code, "")
+    return say(language, WORDS[code]) if code in WORDS else ""

@@ -12,6 +12,7 @@ from bot.simulator.lines import number_of, read_phones
 from bot.simulator.products import describe_account, throw_switches
 from bot.simulator.switches import clear_switches, describe_switches, throw_switch
 from bot.simulator.wire import Answer, BadRequest, Request, answer_json
+from bot.simulator.words import mark, say
 from bot.simulator.world import World
 
 LEDGER_PAGE, LARGEST_LEDGER_PAGE = 5_000, 50_000
@@ -27,13 +28,13 @@ def answer_control(world: World, request: Request) -> Answer:
             raise BadRequest(f"there is {known}", 404)
         return answer_json(handler(world, request))
     except BadRequest as refused:
-        return answer_json({"error": refused.why}, refused.status)
+        return answer_json({"error": refused.say(request.language)}, refused.status)
 
 
 def _check_origin(request: Request) -> None:
     origin = request.environ.get("HTTP_ORIGIN")
     if origin and origin.partition("://")[2] != request.environ.get("HTTP_HOST"):
-        raise BadRequest("only the simulator's own page may do this", 403)
+        raise BadRequest(mark("only the simulator's own page may do this"), 403)
     if request.method == "POST" and request.body and not str(request.environ.get("CONTENT_TYPE", "")).startswith("application/json"):
         raise BadRequest("send JSON with Content-Type: application/json", 415)
 
@@ -111,17 +112,17 @@ def _clear_account(world: World, request: Request) -> dict[str, Any]:
 
 def _read_messages(world: World, request: Request) -> dict[str, Any]:
     phone = number_of(request.query().get("phone"))
-    return {"messages": [message.bubble() for message in world.ledger.feed(phone)]}
+    return {"messages": [message.bubble(request.language) for message in world.ledger.feed(phone)]}
 
 
 def _read_phones(world: World, request: Request) -> dict[str, Any]:
     since = request.query().number("since", 0)
     revision = world.ledger.revision  # read first: what changes meanwhile comes again, never too seldom
-    phones = []
+    phones, language = [], request.language
     for phone in list(world.phones.values()):
         fresh = world.ledger.feed(phone.number, since, coming=True)
         if fresh or not since:
-            phones.append({"number": phone.number, "messages": [message.bubble() for message in fresh]})
+            phones.append({"number": phone.number, "messages": [message.bubble(language) for message in fresh]})
     codes = current_codes(world)
     return {"epoch": world.ledger.epoch, "revision": revision, "shown": list(world.phones), "phones": phones, **codes}
 
@@ -133,25 +134,25 @@ def _add_phone(world: World, request: Request) -> dict[str, Any]:
 
 
 def _read_switches(world: World, request: Request) -> dict[str, Any]:
-    return describe_switches(world)
+    return describe_switches(world, request.language)
 
 
 def _throw_switch(world: World, request: Request) -> dict[str, Any]:
     throw_switch(world, request.json())
-    return describe_switches(world)
+    return describe_switches(world, request.language)
 
 
 def _clear_switches(world: World, request: Request) -> dict[str, Any]:
     clear_switches(world)
-    return describe_switches(world)
+    return describe_switches(world, request.language)
 
 
 def _read_clock(world: World, request: Request) -> dict[str, Any]:
     """What the clock says; {"why"} when nobody tells, which is no error: the phones work without."""
     try:
-        return ask_clock(world)
+        return _say_next(ask_clock(world), request)
     except BadRequest as refused:
-        return {"why": refused.why}
+        return {"why": refused.say(request.language)}
 
 
 def _jump(world: World, request: Request) -> dict[str, Any]:
@@ -159,7 +160,13 @@ def _jump(world: World, request: Request) -> dict[str, Any]:
     jump = str(request.json().get("jump") or "")
     if not jump:
         raise BadRequest('jump is a number of seconds, "morning" or "next"')
-    return ask_clock(world, jump)
+    return _say_next(ask_clock(world, jump), request)
+
+
+def _say_next(told: dict[str, Any], request: Request) -> dict[str, Any]:
+    """What is due next, in the page's language as far as we know it: Chorus says it in English."""
+    due = told["next"]
+    return told if due is None else told | {"next": due | {"what": say(request.language, str(due["what"]))}}
 
 
 HANDLERS: dict[tuple[str, str], Callable[[World, Request], dict[str, Any]]] = {

@@ -18,6 +18,7 @@ from bot.simulator.lines import NUMBER, Line, number_of
 from bot.simulator.poster import WebhookAnswer
 from bot.simulator.twiml import Reply, TwimlRefused, read_twiml
 from bot.simulator.wire import BadRequest
+from bot.simulator.words import mark
 from bot.simulator.world import World
 
 MOST_TIMES = 64
@@ -61,7 +62,7 @@ def read_text(world: World, told: Mapping[str, Any]) -> Text:
     asked = str(told.get("to", ""))
     line = world.line_at(asked)
     if line is None:
-        raise BadRequest("no such line; configure it, or send to one of: " + ", ".join(world.lines))
+        raise BadRequest(mark("no such line; configure it, or send to one of: {lines}"), lines=", ".join(world.lines))
     phone = number_of(str(told.get("from", "")))
     if not NUMBER.match(phone):
         raise BadRequest("from is a number in E.164, such as +15550003333")
@@ -71,7 +72,7 @@ def read_text(world: World, told: Mapping[str, Any]) -> Text:
         sender = world.lines.get(to)
         line = sender if sender is not None else Line(to or asked, webhook=line.webhook, advanced_opt_out=line.advanced_opt_out)
         if not to:
-            raise BadRequest("this Messaging Service has no sender in its pool")
+            raise BadRequest(mark("this Messaging Service has no sender in its pool"))
     media = [_read_medium(value) for value in told.get("media") or ()]
     body = told.get("body", "")
     body = None if body is None else str(body).encode("utf-16", "surrogatepass").decode("utf-16", "replace")[:LONGEST_TEXT]
@@ -181,7 +182,8 @@ def deliver_text(world: World, text: Text, times: int = 1) -> dict[str, Any]:
                 _show_reply(world, text, reply, url, scope)
     else:
         world.ledger.change(message, "failed")
-        world.write_note(phone, text.to, f"The webhook failed (HTTP {first.answer.status}, Twilio error {first.error})", first.error)
+        failed = mark("The webhook failed (HTTP {status}, Twilio error {error})")
+        world.write_note(phone, text.to, failed, first.error, status=first.answer.status, error=first.error)
     results = [_describe(one) for one in heard]
     return {**_describe(first), "sid": text.sid, "carrier": [act.answer] if act.answer else [], "results": results}
 

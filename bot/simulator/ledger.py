@@ -6,12 +6,13 @@ import secrets
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
 from bot.simulator.codes import explain
+from bot.simulator.words import say
 
 FINAL = frozenset({"delivered", "undelivered", "failed", "read", "canceled", "received"})
 FEED_LENGTH = 200  # how many messages a phone shows
@@ -47,6 +48,7 @@ class Message:
     ahead: float = 0.0  # seconds by which Chorus' clock was ahead of ours when it came
     answers: str = ""  # a TwiML reply: the SID of the text that it answers
     tapped: bool = False  # typed by tapping a button
+    remark: tuple[str, Mapping[str, object]] | None = None  # of a note: its words, and what stands in them
     revision: int = 0  # changes with every change
 
     def entry(self) -> dict[str, Any]:
@@ -58,15 +60,17 @@ class Message:
             "received_at": iso(self.created),
         }  # fmt: skip
 
-    def bubble(self) -> dict[str, Any]:
-        """The message as its phone shows it (JSON). `direction` is seen from the phone: `sent` was typed on it."""
+    def bubble(self, language: str) -> dict[str, Any]:
+        """The message as its phone shows it (JSON). `direction` is seen from the phone: `sent` was typed on it. Only what the simulator
+        says about a message is said in `language`."""
         typed = self.kind == "inbound"
+        body = say(language, self.remark[0], **self.remark[1]) if self.remark is not None else self.body
         line = self.to if typed else self.sender
         return {
             "sid": self.sid, "kind": self.kind, "direction": "sent" if typed else "received", "line": line,
-            "channel": "whatsapp" if line.startswith("whatsapp:") else "sms", "body": self.body, "media": list(self.media),
+            "channel": "whatsapp" if line.startswith("whatsapp:") else "sms", "body": body, "media": list(self.media),
             "buttons": [{"title": title, "payload": payload} for title, payload in self.buttons], "status": self.status,
-            "error_code": self.error_code, "why": explain(self.error_code), "at": iso((self.sent or self.created) + self.ahead),
+            "error_code": self.error_code, "why": explain(self.error_code, language), "at": iso((self.sent or self.created) + self.ahead),
             "order": self.shown, "revision": self.revision,
         }  # fmt: skip
 

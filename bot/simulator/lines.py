@@ -10,6 +10,7 @@ from datetime import datetime
 from typing import Any, TypeVar
 
 from bot.simulator.wire import BadRequest
+from bot.simulator.words import mark
 
 NUMBER = re.compile(r"\+[1-9][0-9]{6,14}\Z")
 SENDER = re.compile(r"(?:\+[1-9][0-9]{6,14}|[0-9]{3,8}|[A-Za-z0-9 ]{1,11})\Z")  # a number, a short code or a name
@@ -89,7 +90,7 @@ class Phone:
 
     def __post_init__(self) -> None:
         if not isinstance(self.number, str) or not NUMBER.match(self.number):
-            raise BadRequest("a phone's number is written in E.164, such as +15550003333")
+            raise BadRequest(mark("a phone's number is written in E.164, such as +15550003333"))
         if self.role not in ROLES:
             raise BadRequest(f"a phone's role is one of {', '.join(ROLES)}")
         if not all(isinstance(value, str) for value in (self.name, self.line, self.language, self.app_secret)):
@@ -152,7 +153,7 @@ def read_config(told: Mapping[str, Any]) -> Config:
         raise BadRequest(f"the configuration has no {', '.join(unknown)}; it has {', '.join(CONFIGURABLE)}")
     phones = read_phones(told["phones"]) if "phones" in told else None
     if phones is not None and len(phones) > MOST_PHONES:
-        raise BadRequest(f"at most {MOST_PHONES} phones can be shown")
+        raise BadRequest(mark("at most {n} phones can be shown"), n=MOST_PHONES)
     contents = told.get("contents")
     if contents is not None and not (isinstance(contents, Mapping) and all(isinstance(value, Mapping) for value in contents.values())):
         raise BadRequest('contents is {"HX...": {"body": "Hi {{1}}", "buttons": [{"title": "Yes", "id": "yes"}]}}')

@@ -1,21 +1,25 @@
-"""The phones in the browser: one page, one script, one style sheet, nothing from elsewhere."""
+"""The phones in the browser: one page in three languages, its scripts, its style sheet, nothing from elsewhere."""
 
 from __future__ import annotations
 
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from werkzeug.http import parse_cookie
 
 from bot.simulator.lines import ROLES, Line, Phone, number_of
-from bot.simulator.switches import GROUPS, OFTEN
+from bot.simulator.switches import GROUPS, MOST_SECONDS, OFTEN
 from bot.simulator.transcript import write_transcript
 from bot.simulator.wire import Answer, Request
+from bot.simulator.words import LANGUAGES, NAMES, mark, read_words, say
 from bot.simulator.world import World
 
 HERE = Path(__file__).parent
 STATIC = {
+    "/static/words.js": "text/javascript; charset=utf-8",
     "/static/phones.js": "text/javascript; charset=utf-8",
     "/static/sheets.js": "text/javascript; charset=utf-8",
     "/static/phones.css": "text/css; charset=utf-8",
@@ -32,7 +36,11 @@ SECURITY_HEADERS = (
     ("Cross-Origin-Opener-Policy", "same-origin"),
     ("Cache-Control", "no-store"),
 )
+# A name of its own, for every path: the console is on another port of the same host, and browsers keep no cookies apart by port.
+LANGUAGE_COOKIE = "phones_language"
+A_YEAR = 365 * 24 * 3600
 _templates = Environment(loader=FileSystemLoader(HERE / "templates"), autoescape=True, undefined=StrictUndefined, trim_blocks=True)
+_templates.policies["json.dumps_kwargs"] = {"ensure_ascii": False}
 
 
 def answer_page(world: World, request: Request) -> Answer:
@@ -40,15 +48,32 @@ def answer_page(world: World, request: Request) -> Answer:
     if request.method not in ("GET", "HEAD"):
         return Answer(405, b"Only GET", "text/plain", SECURITY_HEADERS)
     if request.path == "/":
-        html = _templates.get_template("phones.html").render(describe_page(world))
-        return Answer(200, html.encode(), "text/html; charset=utf-8", SECURITY_HEADERS)
+        return _answer_phones(world, request)
     if request.path == "/transcript.txt":
         return _answer_transcript(world, request)
     path = "/static/phones.svg" if request.path == "/favicon.ico" else request.path
     kind = STATIC.get(path)
     if kind is None:
-        return Answer(404, b"There is no such page", "text/plain; charset=utf-8", SECURITY_HEADERS)
+        lost = say(page_language(request), mark("There is no such page"))
+        return Answer(404, lost.encode(), "text/plain; charset=utf-8", SECURITY_HEADERS)
     return Answer(200, (HERE / path.lstrip("/")).read_bytes(), kind, SECURITY_HEADERS)
+
+
+def page_language(request: Request) -> str:
+    """The page's language: asked for in the link, else chosen here before, else the browser's."""
+    remembered = parse_cookie(request.environ.get("HTTP_COOKIE", "")).get(LANGUAGE_COOKIE)
+    return next((one for one in (request.query().get("language"), remembered) if one in LANGUAGES), request.language)
+
+
+def _answer_phones(world: World, request: Request) -> Answer:
+    """The page; a language asked for in the link is remembered."""
+    language = page_language(request)
+    headers = [*SECURITY_HEADERS]
+    if request.query().get("language") == language:
+        headers.append(("Set-Cookie", f"{LANGUAGE_COOKIE}={language}; Path=/; Max-Age={A_YEAR}; SameSite=Lax; HttpOnly"))
+    page = describe_page(world) | {"language": language, "languages": NAMES, "words": read_words(language), "_": partial(say, language)}
+    html = _templates.get_template("phones.html").render(page)
+    return Answer(200, html.encode(), "text/html; charset=utf-8", headers)
 
 
 def _answer_transcript(world: World, request: Request) -> Answer:
@@ -67,6 +92,7 @@ def describe_page(world: World) -> dict[str, Any]:
         "roles": ROLES,
         "groups": GROUPS,
         "often": {name: words for name, (words, _) in OFTEN.items()},
+        "most_seconds": MOST_SECONDS,
         "example": f"+1555{len(world.phones) + 4000:07d}",
     }
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from bot.simulator.setup import Setup
 from bot.simulator.wire import BadRequest
+from bot.simulator.words import count, mark, say
 from bot.simulator.world import World
 
 # How often a switch strikes, as the page offers it: the trigger's own fields (faults.Trigger).
@@ -19,6 +20,7 @@ OFTEN: dict[str, tuple[str, dict[str, Any]]] = {
     "tenth": ("one time in ten", {"share": 0.1}),
 }
 EVERYBODY = "*"
+MOST_SECONDS = 600
 
 
 @dataclass(frozen=True)
@@ -137,8 +139,8 @@ def throw_switch(world: World, told: Mapping[str, Any]) -> None:
     if switch is None or often is None:
         raise BadRequest(f"name is one of {', '.join(SWITCHES)}; often one of {', '.join(OFTEN)}")
     to, seconds = str(told.get("to") or EVERYBODY), told.get("seconds", switch.seconds)
-    if seconds is not None and (isinstance(seconds, bool) or not isinstance(seconds, (int, float))):
-        raise BadRequest("seconds is a number")
+    if seconds is not None and (isinstance(seconds, bool) or not isinstance(seconds, (int, float)) or not 0 <= seconds <= MOST_SECONDS):
+        raise BadRequest(mark("The seconds are a number from 0 to {most}"), most=MOST_SECONDS)
     _THROW[switch.kind](world, switch, bool(told.get("on", True)), dict(often[1]), to, seconds)
 
 
@@ -183,37 +185,40 @@ def _codes(world: World, switch: Switch) -> dict[str, Any]:
     return found
 
 
-def describe_switches(world: World) -> dict[str, Any]:
-    """{"on": {name: words}}: what is switched on now, how often and for whom."""
+def describe_switches(world: World, language: str) -> dict[str, Any]:
+    """{"on": {name: words}}: what is switched on now, how often and for whom, in the page's language."""
     faults = world.faults.describe()
     on: dict[str, str] = {}
     for switch in SWITCHES.values():
         if switch.kind == "account":
-            words = "On" if getattr(world.setup, switch.where) == switch.value else ""
+            words = say(language, "On") if getattr(world.setup, switch.where) == switch.value else ""
         elif switch.kind == "number":
-            words = _say_seconds(faults[switch.where])
+            words = _say_seconds(language, faults[switch.where])
         elif switch.kind == "time":
             ms = faults["receipts"][switch.where]
-            words = _say_seconds(ms) if (ms or 0) > (world.faults.usual_time(switch.where) or 0) else ""
+            words = _say_seconds(language, ms) if (ms or 0) > (world.faults.usual_time(switch.where) or 0) else ""
         elif switch.kind in ("refuse", "final"):
             codes = _codes(world, switch)
-            words = "; ".join(_say(own, to) for to, own in codes.items() if own["code"] == int(switch.where))
+            words = "; ".join(_say(language, own, to) for to, own in codes.items() if own["code"] == int(switch.where))
         else:
             trigger = (faults["receipts"] if switch.kind == "receipt" else faults).get(switch.where)
-            words = "" if trigger is None else _say(trigger, trigger.get("to", EVERYBODY))
+            words = "" if trigger is None else _say(language, trigger, trigger.get("to", EVERYBODY))
         if words:
             on[switch.name] = words
     return {"on": on}
 
 
-def _say_seconds(ms: float | None) -> str:
-    return f"On: {ms / 1000:g} s" if ms else ""
+def _say_seconds(language: str, ms: float | None) -> str:
+    return say(language, "On: {seconds} s", seconds=f"{ms / 1000:g}") if ms else ""
 
 
-def _say(trigger: Mapping[str, Any], to: str) -> str:
-    count, share = trigger.get("count"), trigger.get("share", 1.0)
-    often = f"{count} more" if count else "every time" if share >= 1 else f"{share:.0%} of the time"
-    return f"On: {often}" + ("" if to == EVERYBODY else f", for {to}")
+def _say(language: str, trigger: Mapping[str, Any], to: str) -> str:
+    more, share = trigger.get("count"), trigger.get("share", 1.0)
+    if more:
+        often = count(language, "1 more", "{n} more", more)
+    else:
+        often = say(language, "every time") if share >= 1 else say(language, "{share} of the time", share=f"{share:.0%}")
+    return say(language, "On: {often}", often=often) if to == EVERYBODY else say(language, "On: {often}, for {who}", often=often, who=to)
 
 
 def clear_switches(world: World) -> None:

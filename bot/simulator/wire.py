@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import parse_qsl
 
+from bot.simulator.words import match_language, say
+
 JSON = "application/json"
 MAX_BODY = 2_000_000  # bytes; a configuration of some thousand phones fits, a runaway client does not
 
@@ -23,12 +25,20 @@ REASONS = {
 
 
 class BadRequest(Exception):
-    """A control request that cannot be obeyed. The text says what to send instead; `status` is the HTTP status."""
+    """A control request that cannot be obeyed. The text says what to send instead; `status` is the HTTP status.
 
-    def __init__(self, why: str, status: int = 400) -> None:
-        super().__init__(why)
-        self.why = why
+    What somebody may read on the page is marked for translation, with its `values` apart.
+    """
+
+    def __init__(self, text: str, status: int = 400, **values: object) -> None:
+        self._text, self._values = text, values
+        self.why = self.say("en")
         self.status = status
+        super().__init__(self.why)
+
+    def say(self, language: str) -> str:
+        """Why, in the page's language."""
+        return say(language, self._text, **self._values)
 
 
 @dataclass(slots=True)
@@ -96,6 +106,11 @@ class Request:
         if length > MAX_BODY:
             raise BadRequest(f"a body may have {MAX_BODY} bytes at most", 413)
         self.body: bytes = environ["wsgi.input"].read(length) if length else b""
+
+    @property
+    def language(self) -> str:
+        """What the caller wants to read. Programs say nothing and get English; the page says its own language."""
+        return match_language(str(self.environ.get("HTTP_ACCEPT_LANGUAGE", "")))
 
     def query(self) -> Pairs:
         """The fields of the query string."""

@@ -16,6 +16,7 @@ from bot.simulator.poster import Poster
 from bot.simulator.receipts import Receipts
 from bot.simulator.setup import Setup
 from bot.simulator.wire import BadRequest
+from bot.simulator.words import mark, say
 
 WINDOW_SECONDS = 24 * 3600.0  # WhatsApp: how long after her last text free text may be sent
 MOST_REMEMBERED = 300_000
@@ -89,7 +90,7 @@ class World:
     def show_phone(self, phone: Phone) -> None:
         """Add a phone to the page, or change the one of this number."""
         if phone.number not in self.phones and len(self.phones) >= MOST_PHONES:
-            raise BadRequest(f"at most {MOST_PHONES} phones can be shown")
+            raise BadRequest(mark("at most {n} phones can be shown"), n=MOST_PHONES)
         known = self.phones.get(phone.number)
         if known is not None:  # the page names neither
             phone.app_secret, phone.language = phone.app_secret or known.app_secret, phone.language or known.language
@@ -158,9 +159,10 @@ class World:
         when, _ = self.last_texts.get((phone, line.address), (0.0, ""))
         return not line.enforce_window or self.people_time() - when < WINDOW_SECONDS
 
-    def write_note(self, phone: str, line: str, text: str, code: int) -> None:
-        """Put a remark of the simulator on the phone's screen, such as a webhook that failed."""
-        note = Message(make_sid("NO"), "note", phone, phone, line, text, 0, "note", error_code=code)
+    def write_note(self, phone: str, line: str, text: str, code: int, **values: object) -> None:
+        """Put a remark of the simulator on the phone's screen, such as a webhook that failed. `values` stand in its text."""
+        body = say("en", text, **values)
+        note = Message(make_sid("NO"), "note", phone, phone, line, body, 0, "note", error_code=code, remark=(text, values))
         self.ledger.add(note)
         self.ledger.show(note)
 

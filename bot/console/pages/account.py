@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 from bot.console.blueprint import page
 from bot.console.forms import read_number
 from bot.console.sessions import IDLE, end_session_of
-from bot.console.views import deployment, now, show, viewer
+from bot.console.views import deployment, now, refuse, say, show, viewer
 from bot.members.numbers import pending_changes
 from models import Audit, SecondFactor, WebSession
 
@@ -31,7 +31,7 @@ def account() -> ResponseReturnValue:
         ).all()
         ids = [place.membership_id for place in viewer().places]
         factors = {
-            factor.membership_id: factor.good_from
+            factor.membership_id: factor
             for factor in session.scalars(sa.select(SecondFactor).where(SecondFactor.membership_id.in_(ids)))
         }
         changes = pending_changes(session, viewer().person_id)
@@ -40,8 +40,10 @@ def account() -> ResponseReturnValue:
 
 @page("/account/sessions", methods=("POST",))
 def end_session() -> ResponseReturnValue:
-    """End one session of hers, or (``which`` = 0) all but this one."""
+    """End one session of hers, or (``which`` = others) all but this one. A form that says neither ends none."""
     which = read_number(request, "which")
+    if not which and request.form.get("which") != "others":
+        return refuse(say("This form is too old."), say("Nothing was done. Go back, load the page again, and send it once more."), 400)
     with deployment().store.write() as session:
         if which:
             has_ended = end_session_of(session, now(), viewer().person_id, which)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import hmac
+from datetime import timedelta
+from typing import Any
 from urllib.parse import urlsplit
 
 import sqlalchemy as sa
@@ -9,11 +12,13 @@ from flask import Response, g, redirect, request, url_for
 from flask.typing import ResponseReturnValue
 
 from bot.console import words
+from bot.console.askers import name_asker
 from bot.console.blueprint import page
-from bot.console.codes import ask_code, check_code
+from bot.console.browsers import DOOR, DOOR_LASTS, KNOWN, KNOWN_LASTS, door_field, new_door, read_door
+from bot.console.codes import ask_code, check_code, mark_of
 from bot.console.pages.account import trace_everywhere
 from bot.console.sessions import COOKIE, LASTS, end_session_of, name_device, open_session
-from bot.console.views import LANGUAGE_COOKIE, deployment, now, show, viewer
+from bot.console.views import LANGUAGE_COOKIE, deployment, now, refuse, say, show, viewer
 from models import Audit, Membership, Role
 
 _WITH_ROLE = (
@@ -28,34 +33,43 @@ def login() -> ResponseReturnValue:
     """Ask for the number."""
     if g.viewer is not None:
         return redirect(url_for("console.start"))
-    return show("login.html", why=None, next=_inside(request.args.get("next")), demo=_demo())
+    door = read_door(request.cookies.get(DOOR)) or new_door()
+    response = _show_form("login.html", door, why=None, next=_inside(request.args.get("next")))
+    _set_cookie(response, DOOR, door, DOOR_LASTS)
+    return response
 
 
 @page("/login", methods=("POST",))
 def ask_for_code() -> ResponseReturnValue:
     """Send a code. Known or not, the next page is the same."""
-    target = _inside(request.form.get("next"))
-    asked = ask_code(deployment(), request.form.get("number", "")[:40], request.remote_addr or "")
+    door, target, this = _own_form(), _inside(request.form.get("next")), deployment()
+    if door is None:
+        return _too_old()
+    asker = name_asker(request.remote_addr, this.settings.trusted_proxies)
+    asked = ask_code(this, request.form.get("number", "")[:40], asker, door, request.cookies.get(KNOWN))
     if asked.ticket is None:
-        return show("login.html", 429 if asked.why == "too_many" else 400, why=asked.why, next=target, demo=_demo())
-    return show("code.html", ticket=asked.ticket, why=None, next=target, demo=_demo())
+        return _show_form("login.html", door, 429 if asked.why == "too_many" else 400, why=asked.why, next=target)
+    return _show_form("code.html", door, ticket=asked.ticket, why=None, next=target)
 
 
 @page("/login/code", methods=("POST",))
 def enter_code() -> ResponseReturnValue:
     """Check the code; the right one opens a session."""
-    target, ticket = _inside(request.form.get("next")), request.form.get("ticket", "")[:80]
-    this = deployment()
-    person_id, why = check_code(this, ticket, request.form.get("code", "")[:40])
+    door, target, this = _own_form(), _inside(request.form.get("next")), deployment()
+    if door is None:
+        return _too_old()
+    ticket = request.form.get("ticket", "")[:80]
+    person_id, why = check_code(this, ticket, request.form.get("code", "")[:40], door)
     if person_id is None:
-        return show("code.html", 403, ticket=ticket, why=why, next=target, demo=_demo())
+        return _show_form("code.html", door, 403, ticket=ticket, why=why, next=target)
     with this.store.write() as session:
         token = open_session(this.store, session, now(), person_id, name_device(request.headers.get("User-Agent", "")))
         for membership_id, collective_id in session.execute(_WITH_ROLE, {"person": person_id}):
             session.add(Audit(collective_id=collective_id, membership_id=membership_id, act="logged in", at=now()))
     response = redirect(target or url_for("console.start"), 303)
-    secure = this.settings.public_url.startswith("https://")
-    response.set_cookie(COOKIE, token, max_age=int(LASTS.total_seconds()), httponly=True, secure=secure, samesite="Lax", path="/console")
+    _set_cookie(response, COOKIE, token, LASTS)
+    if mark := mark_of(this, ticket, door):
+        _set_cookie(response, KNOWN, mark, KNOWN_LASTS)
     return response
 
 
@@ -89,11 +103,37 @@ def set_language() -> ResponseReturnValue:
     return response
 
 
+def _own_form() -> str | None:
+    """The token of the browser whose own login form this is; None for a form that another site made, or without the cookie."""
+    door = read_door(request.cookies.get(DOOR))
+    if door is None or not hmac.compare_digest(request.form.get("door", "").encode(), door_field(deployment().store, door).encode()):
+        return None
+    return door
+
+
+def _too_old() -> ResponseReturnValue:
+    return refuse(say("This form is too old."), say("Nothing was done. Go back, load the page again, and send it once more."), 400)
+
+
+def _show_form(template: str, door: str, status: int = 200, /, **values: Any) -> Response:
+    return show(template, status, door=door_field(deployment().store, door), demo=_demo(), **values)
+
+
+def _set_cookie(response: Any, name: str, value: str, lasts: timedelta) -> None:
+    """No script reads it, and no other room gets it."""
+    secure = deployment().settings.public_url.startswith("https://")
+    response.set_cookie(name, value, max_age=int(lasts.total_seconds()), httponly=True, secure=secure, samesite="Lax", path="/console")
+
+
 def _inside(target: str | None) -> str | None:
-    """Where to go afterwards: only inside the console, never to another site."""
-    parts = urlsplit(target or "")
-    fits = target and not parts.scheme and not parts.netloc and parts.path.startswith("/console/") and "\\" not in target
-    return target if fits else None
+    """Where to go afterwards: only inside the console, never to another site. Control characters have no place in a header."""
+    if not target or not target.isprintable() or "\\" in target:
+        return None
+    try:
+        parts = urlsplit(target)
+    except ValueError:  # "//[": half an address of IPv6
+        return None
+    return target if not parts.scheme and not parts.netloc and parts.path.startswith("/console/") else None
 
 
 def _demo() -> str | None:

@@ -8,6 +8,8 @@ let revision = 0;
 let epoch = null;
 let polling = false;
 
+const SILENT = say("The simulator does not answer");
+
 const find = (selector, within = document) => within.querySelector(selector);
 
 function make(tag, classes, text) {
@@ -18,13 +20,18 @@ function make(tag, classes, text) {
 }
 
 async function ask(method, path, told) {
-  const request = { method, headers: {} };
+  const request = { method, headers: { "Accept-Language": language } };
   if (told !== undefined) {
     request.headers["Content-Type"] = "application/json";
     request.body = JSON.stringify(told);
   }
-  const response = await fetch(path, request);
-  const answer = await response.json();
+  let response, answer;
+  try {
+    response = await fetch(path, request);
+    answer = await response.json();
+  } catch {
+    throw new Error(SILENT); // the browser's own words for it are in its language, not in the page's
+  }
   if (!response.ok) throw new Error(answer.error || `HTTP ${response.status}`);
   return answer;
 }
@@ -33,18 +40,19 @@ async function ask(method, path, told) {
 
 // Where and how far ahead of this computer Chorus lives; sheets.js learns it.
 const clock = { zone: undefined, ahead: 0 };
-const timeOf = (at) => new Date(at).toLocaleTimeString([], { hour: "2-digit", minute: "2-digit", timeZone: clock.zone });
+const timeOf = (at) => new Date(at).toLocaleTimeString(locale, { ...hours, timeZone: clock.zone });
 const dayOf = (at) => {
-  const name = (moment) => new Date(moment).toLocaleDateString([], { weekday: "short", day: "numeric", month: "short", timeZone: clock.zone });
-  return name(at) === name(Date.now() + clock.ahead * 1000) ? "Today" : name(at);
+  const name = (moment) => new Date(moment).toLocaleDateString(locale, { weekday: "short", day: "numeric", month: "short", timeZone: clock.zone });
+  return name(at) === name(Date.now() + clock.ahead * 1000) ? say("Today") : name(at);
 };
 // What was typed here, and what came from Chorus: marks, and the words for them.
-const TYPED = { receiving: ["✓", "Sent"], received: ["✓✓", "Chorus has it"], failed: ["!", "The webhook failed"] };
+const TYPED = { receiving: ["✓", say("Sent")], received: ["✓✓", say("Chorus has it")], failed: ["!", say("The webhook failed")] };
+const WAITS = ["…", say("Waits at Twilio")];
 const SENT = {
-  accepted: ["…", "Waits at Twilio"], queued: ["…", "Waits at Twilio"], sending: ["…", "Waits at Twilio"], sent: ["✓", "Sent on to the carrier"],
-  delivered: ["✓✓", "Delivered"], read: ["✓✓", "Read"],
+  accepted: WAITS, queued: WAITS, sending: WAITS, sent: ["✓", say("Sent on to the carrier")],
+  delivered: ["✓✓", say("Delivered")], read: ["✓✓", say("Read")],
 };
-const LOST = { failed: "Not sent", undelivered: "Not delivered" };
+const LOST = { failed: say("Not sent"), undelivered: say("Not delivered") };
 
 function fillMeta(meta, message) {
   const parts = [make("span", "hour-of", timeOf(message.at))];
@@ -67,9 +75,9 @@ function fillMeta(meta, message) {
 function makeBubble(phone, message) {
   if (message.kind === "note") return make("p", "note", message.body);
   const bubble = make("div", message.direction === "sent" ? "bubble mine" : "bubble");
-  if (message.kind === "carrier") bubble.append(make("span", "tag", "Carrier"));
+  if (message.kind === "carrier") bubble.append(make("span", "tag", say("Carrier")));
   for (const url of message.media) bubble.append(make("span", "medium", url));
-  if (message.body || !message.media.length) bubble.append(make("span", "words", message.body || "(empty)"));
+  if (message.body || !message.media.length) bubble.append(make("span", "words", message.body || say("(empty)")));
   bubble.append(make("div", "meta"));
   if (!message.buttons.length) return bubble;
   const group = make("div", "taps");
@@ -145,8 +153,10 @@ function sayComing(phone) {
   const strip = find(".coming", phone.card);
   const sent = [...phone.coming.values()].filter((status) => status === "sent").length;
   const waiting = phone.coming.size - sent;
-  const texts = (count) => (count === 1 ? "1 text" : `${count} texts`);
-  const words = [waiting && `… ${texts(waiting)} waiting at Twilio`, sent && `✓ ${texts(sent)} sent, not confirmed`].filter(Boolean);
+  const words = [
+    waiting && `… ${sayCount("1 text waiting at Twilio", "{n} texts waiting at Twilio", waiting)}`,
+    sent && `✓ ${sayCount("1 text sent, not confirmed", "{n} texts sent, not confirmed", sent)}`,
+  ].filter(Boolean);
   strip.hidden = !words.length;
   strip.textContent = words.join(" · ");
 }
@@ -158,7 +168,7 @@ function showCodes(codes, left) {
     if (!shown) continue;
     const digits = `${code.slice(0, 3)} ${code.slice(3)}`;
     if (shown.textContent !== digits) shown.textContent = digits;
-    find(".app-left", card).textContent = `${left} s`;
+    find(".app-left", card).textContent = say("{seconds} s", { seconds: left });
   }
 }
 
@@ -167,7 +177,7 @@ function markUnread(phone, count) {
   for (const badge of phone.badges) {
     badge.hidden = !count;
     badge.textContent = count > 99 ? "99+" : String(count || "");
-    badge.setAttribute("aria-label", `${count} unread`);
+    badge.setAttribute("aria-label", sayCount("1 unread", "{n} unread", count));
   }
 }
 
@@ -185,9 +195,9 @@ async function poll() {
     revision = news.revision;
     for (const { number, messages } of news.phones) showNews(phones.get(number), messages, first);
     showCodes(news.codes, news.codes_left);
-    setLive("on", "Live");
+    setLive("on", say("Live"));
   } catch {
-    setLive("off", "The simulator does not answer");
+    setLive("off", SILENT);
   } finally {
     polling = false;
   }

@@ -1,4 +1,4 @@
-// The sheets over the phones: faults, time, saving, a new phone. Begins after phones.js, whose find, make, ask and setLive it uses.
+// The sheets over the phones: faults, time, saving, a new phone. Begins after phones.js, whose find, make, ask, setLive and SILENT it uses.
 "use strict";
 
 const CLOCK_MS = 15000;
@@ -49,38 +49,41 @@ function wireFaults() {
   for (const row of document.querySelectorAll(".switch"))
     find(".toggle", row).addEventListener("click", () => trying(dialogs.faults, () => throwSwitch(row)));
   find("#clear-faults").addEventListener("click", () => trying(dialogs.faults, async () => showSwitches(await ask("DELETE", "/_sim/switches"))));
-  const look = () => { if (!document.hidden) refresh().catch(() => setLive("off", "The simulator does not answer")); };
+  const look = () => { if (!document.hidden) refresh().catch(() => setLive("off", SILENT)); };
   setInterval(look, FAULTS_MS);
   look();
 }
 
 // --- time ---
 
-const sayMoment = (at, zone) => new Date(at).toLocaleString([], {
-  weekday: "short", day: "numeric", month: "short", hour: "2-digit", minute: "2-digit", timeZone: zone,
+const sayMoment = (at, zone) => new Date(at).toLocaleString(locale, {
+  weekday: "short", day: "numeric", month: "short", ...hours, timeZone: zone,
 });
 
 function saySpan(seconds) {
   const parts = [["day", 86400], ["hour", 3600], ["minute", 60]].map(([unit, size]) => {
     const number = Math.floor(seconds / size);
     seconds -= number * size;
-    return number && `${number} ${unit}${number > 1 ? "s" : ""}`;
+    return number && number.toLocaleString(locale, { style: "unit", unit, unitDisplay: "long" });
   }).filter(Boolean);
-  return parts.slice(0, 2).join(" ") || "less than a minute";
+  return parts.slice(0, 2).join(" ") || say("less than a minute");
 }
 
 function showClock(told) {
   clock.zone = told.zone;
   clock.ahead = (new Date(told.now) - Date.now()) / 1000;
-  const ahead = told.ahead >= 60 ? `, ${saySpan(told.ahead)} ahead` : "";
   const now = sayMoment(told.now, told.zone);
+  const said = { now, zone: told.zone, span: saySpan(told.ahead) };
+  const isAhead = told.ahead >= 60;
   find("#hour").hidden = false;
-  find("#hour").textContent = `${now}${ahead}`;
-  find("#hour").title = `Chorus' time in ${told.zone}`;
-  find("#clock-now").textContent = `It is ${now} in ${told.zone}${ahead}.`;
+  find("#hour").textContent = isAhead ? say("{now}, {span} ahead", said) : now;
+  find("#hour").title = say("Chorus’ time in {zone}", said);
+  find("#clock-now").textContent = isAhead ? say("It is {now} in {zone}, {span} ahead.", said) : say("It is {now} in {zone}.", said);
   find("#clock-next").textContent = told.next
-    ? `Next: ${told.next.what}, ${sayMoment(told.next.at, told.zone)}, in ${saySpan((new Date(told.next.at) - new Date(told.now)) / 1000)}.`
-    : "Nothing is due.";
+    ? say("Next: {what}, {moment}, in {span}.", {
+      what: told.next.what, moment: sayMoment(told.next.at, told.zone), span: saySpan((new Date(told.next.at) - new Date(told.now)) / 1000),
+    })
+    : say("Nothing is due.");
   find('[data-jump="next"]').disabled = !told.next;
 }
 
