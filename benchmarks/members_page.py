@@ -15,7 +15,7 @@ import sqlalchemy as sa
 from benchmarks.ground import Bench, Crowd, Ground, add_crowd
 from benchmarks.results import Result, percentile, within
 from bot.members.search import hashes_of_search, index_new_names
-from models import Alert, Broadcast, Group, GroupMember, Person, PhoneLine, Role, Rsvp
+from models import Alert, Broadcast, Group, GroupMember, Membership, Person, PhoneLine, Role, Rsvp
 from tests.console import Visitor
 from tests.world import World
 
@@ -58,13 +58,16 @@ def give_them_lives(ground: Ground, crowd: Crowd) -> int:
         session.flush()
         group_id, alert_id = group.id, alert.id
         session.add(Broadcast(collective_id=crowd.collective_id, number=1, kind="alert", state="done", alert_id=alert_id, created_at=now))
-    table: Any = Person.__table__
-    named = sa.update(table).where(table.c.id == sa.bindparam("of")).values(name=sa.bindparam("named"), language=sa.bindparam("speaks"))
+    people: Any = Person.__table__
+    members: Any = Membership.__table__
+    # Ids of people and of memberships are the same here.
+    speaking = sa.update(people).where(people.c.id == sa.bindparam("of")).values(language=sa.bindparam("speaks"))
+    named = sa.update(members).where(members.c.id == sa.bindparam("of")).values(name=sa.bindparam("named"))
     for start in range(0, MEMBERS, CHUNK):
         ids = crowd.memberships[start : start + CHUNK]
         with store.write() as session:
-            people = [{"of": n, "named": a_name(chance), "speaks": chance.choice(("en", "es", "hi", None))} for n in ids]
-            session.connection().execute(named, people)
+            session.connection().execute(named, [{"of": n, "named": a_name(chance)} for n in ids])
+            session.connection().execute(speaking, [{"of": n, "speaks": chance.choice(("en", "es", "hi", None))} for n in ids])
             coming = [
                 {"alert_id": alert_id, "membership_id": n, "answer": chance.choice(("yes", "no", "maybe")), "answered_at": now}
                 for n in ids
@@ -93,7 +96,7 @@ def pages(ground: Ground, crowd: Crowd, group_id: int) -> Sequence[tuple[str, st
     key = ground.deployment.store.index_key
 
     def named(text: str) -> str:
-        return "words=" + ".".join(f"{word:x}" for word in hashes_of_search(key, text))
+        return "words=" + ".".join(f"{word:x}" for word in hashes_of_search(key, crowd.collective_id, text))
 
     middle = crowd.memberships[MEMBERS // 2]
     asked = {

@@ -88,6 +88,9 @@ class Membership(Base):
     id: Mapped[int] = mapped_column(BigId, primary_key=True)
     person_id: Mapped[int] = mapped_column(ForeignKey("people.id", ondelete="CASCADE"))
     collective_id: Mapped[int] = mapped_column(ForeignKey("collectives.id", ondelete="CASCADE"))
+    # What this collective calls her: as she said here by text, else as its own list has it. What she, or a list, says elsewhere is not
+    # told here. Sealed like the names of people, from where the first of them were copied; whoever changes it sets name_indexed back.
+    name: Mapped[str | None] = mapped_column(SealedText("people.name"))
     state: Mapped[str] = mapped_column(String(8), default="active")  # active | left
     # The line she last wrote on; None: the collective's first two-way line.
     line_id: Mapped[int | None] = mapped_column(ForeignKey("lines.id"))

@@ -40,6 +40,7 @@ class Person(Base):
 
     id: Mapped[int] = mapped_column(BigId, primary_key=True)
     phone_id: Mapped[int] = mapped_column(ForeignKey("phones.id", ondelete="CASCADE"), index=True)
+    # What she called herself last, by text: it tells two people on one phone apart. Each collective has its own (Membership.name).
     name: Mapped[str | None] = mapped_column(SealedText("people.name"))
     # None: never said, so the collective's language and zone hold.
     language: Mapped[str | None] = mapped_column(String(8))
@@ -47,7 +48,7 @@ class Person(Base):
     # Her own quiet hours, local: they come on top of the collective's, and never take any of those away.
     quiet_from: Mapped[int | None]
     quiet_until: Mapped[int | None]
-    # Whether name_words has the name as it stands; whoever changes the name sets it back.
+    # Whether name_words has her names as they stand; whoever changes one in a membership sets it back.
     name_indexed: Mapped[bool] = mapped_column(default=False, server_default=sa.false())
     created_at: Mapped[datetime] = mapped_column(Moment)
 

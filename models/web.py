@@ -73,7 +73,10 @@ class NumberChange(Base):
 
 
 class NameWord(Base):
-    """A keyed hash of a word of somebody's name, or of its beginning: names are sealed, and can be found all the same."""
+    """A keyed hash of a word of the name that a collective calls somebody by, or of its beginning: names are sealed, and can be found.
+
+    The collective is in the hash: what one of them calls her finds her in no other.
+    """
 
     __tablename__ = "name_words"
 

@@ -153,7 +153,9 @@ def _add_people(full: Full) -> None:
             for kind in ("join", "check_ins")
         )
         hers = session.get_one(Membership, full.people["organizer"]).person_id
-        change = NumberChange(person_id=hers, asked_by=full.people["admin"], asked_at=now, due_at=now + timedelta(days=1))
+        change = NumberChange(
+            person_id=hers, collective_id=full.collective, asked_by=full.people["admin"], asked_at=now, due_at=now + timedelta(days=1)
+        )
         change.number = "+15558807777"
         session.add(change)
     with world.store.write() as session:

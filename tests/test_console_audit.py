@@ -74,6 +74,7 @@ def test_the_page_says_it_in_its_language_and_leads_there(small_world: World, la
     asha = small_world.member(sangha, "+15558800001", name="Asha", roles=["organizer"])
     rows = (
         ("held: filtered 30007", "broadcast 7", "/broadcasts/7"), ("alert drafted", "broadcast 8", "/broadcasts/8"),
+        ("poll closed", "broadcast 9", "/broadcasts/9"), ("poll closed", "poll 3", "/polls"),
         ("supporter added", f"membership {asha}", f"/members/{asha}"), ("members imported", "import 3: 12", "/members/import"),
         ("group saved", "group 4: 1", "/members?group=4"), ("note answered", "note 5", "/notes?all=1"),
         ("members exported", "export 6", "/members/export"), ("hours changed", "quiet 22-7, cool-down 60 s", None),

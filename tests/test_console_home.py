@@ -217,7 +217,8 @@ def test_money_numbers_and_what_is_not_certain(world: World, sangha: int, member
     with world.store.write() as session:
         session.merge(Spending(collective_id=sangha, month="2026-04", micros=7_900_000))
         hers = session.get_one(Membership, members[0]).person_id
-        session.add(NumberChange(person_id=hers, asked_by=members[0], asked_at=now, due_at=now + timedelta(days=1)))
+        booked = {"collective_id": sangha, "asked_by": members[0], "asked_at": now, "due_at": now + timedelta(days=1)}
+        session.add(NumberChange(person_id=hers, **booked))
     found = cards(asha.text("/"))
     assert "For 9 people nobody can tell" in found["Text 1: not certain"][0]
     assert found["Text 1: not certain"][1] == "/console/sangha/broadcasts/1"

@@ -43,9 +43,9 @@ def test_the_result_cools_down_and_the_other_organizers_are_told_its_number(worl
     (result,) = results(world)
     with world.store.read() as session:
         wait = session.get_one(Collective, asked).cool_down_seconds
-        acts = set(session.scalars(sa.select(Audit.act)))
+        acts = dict(session.execute(sa.select(Audit.act, Audit.subject)).all())
     assert wait > 0 and result.due_at == world.clock.now() + timedelta(seconds=wait)
-    assert (result.approved_by, result.state) == ("organizer", "scheduled") and "poll closed" in acts
+    assert (result.approved_by, result.state) == ("organizer", "scheduled") and acts["poll closed"] == "broadcast 1"
     world.clock.advance(timedelta(seconds=wait))
     let_due_timers_act(world)
     pump_all(world, carrier, 3)

@@ -28,7 +28,7 @@ def test_the_demo_is_made_once_and_ready_to_leave(world: World) -> None:
         assert sorted(session.scalars(sa.select(Role.role))) == ["organizer", "organizer", "supporter", "supporter"]
         assert session.scalar(sa.select(sa.func.count(Membership.id))) == 14 == len(PEOPLE)
         assert {"en", "es", "hi"} <= set(session.scalars(sa.select(Person.language)))
-        assert all(session.scalars(sa.select(Person.name)))
+        assert all(session.scalars(sa.select(Membership.name)))
         kinds = session.execute(sa.select(Outbound.kind, sa.func.count()).group_by(Outbound.kind)).all()
         assert {kind: number for kind, number in kinds} == {"alert": 14, "poll": 8, "check_in": 2}
         assert set(session.scalars(sa.select(Outbound.state))) == {"queued"}

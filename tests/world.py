@@ -124,7 +124,7 @@ class World:
             if spoke_on is not None:
                 line_id = session.scalars(sa.select(Line.id).where(Line.address == spoke_on)).one()
                 session.add(PhoneLine(phone_id=phone.id, line_id=line_id, last_inbound_at=now))
-            membership = Membership(person_id=person.id, collective_id=collective_id, line_id=line_id, joined_at=now)
+            membership = Membership(person_id=person.id, collective_id=collective_id, name=name, line_id=line_id, joined_at=now)
             session.add(membership)
             session.flush()
             session.add_all(Role(membership_id=membership.id, role=role) for role in roles)

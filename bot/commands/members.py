@@ -9,6 +9,7 @@ import click
 import phonenumbers
 
 from bot.commands.ground import Refused, Subject, count, current_deployment, find_collective, is_terminal, progress_bar
+from bot.members import UNREACHABLE
 from bot.members.enrolment import Forecast, enrol, forecast_enrolment, list_members
 from bot.members.roster import Remark, Roster, RosterRefused, read_roster, write_roster
 from bot.members.search import index_new_names
@@ -122,6 +123,7 @@ def _tell_forecast(forecast: Forecast, name: str) -> None:
     for rows, reason in (
         (forecast.left, "left the collective and can only come back by texting JOIN"),
         (forecast.detached, "said that it is a wrong number"),
+        (forecast.unreachable, UNREACHABLE),
     ):
         if rows:
             told = ", ".join(str(row) for row in rows[:MOST_REMARKS]) + (" ..." if len(rows) > MOST_REMARKS else "")

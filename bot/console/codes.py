@@ -89,7 +89,9 @@ def check_code(deployment: Deployment, ticket: str, code: str, door: str) -> tup
         row.tries += 1
         digits = "".join(character for character in code if character.isdecimal())
         right = hmac.compare_digest(row.code_hash, _hash(store, row.number_hash, digits))
-        if not right or row.person_id is None or _whoever_may(session, row.number_hash) is None:
+        holder = _whoever_may(session, row.number_hash)
+        # Whoever else holds the phone by now asked for no code, and whoever asked for it holds the phone no more.
+        if not right or row.person_id is None or holder is None or holder.person_id != row.person_id:
             return None, "over" if row.tries >= TRIES else "wrong"
         row.used_at = now
         return row.person_id, None

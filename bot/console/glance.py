@@ -163,13 +163,12 @@ def _count_resendable(session: Session, now: datetime, broadcast: Broadcast) -> 
 
 
 def read_number_changes(session: Session, collective_id: int) -> Sequence[Any]:
-    """Numbers that are about to change: membership id, name, due_at."""
+    """Numbers that are about to change because this collective booked it: membership id, name, due_at."""
     query = (
-        sa.select(Membership.id, Person.name, NumberChange.due_at)
-        .select_from(NumberChange)
-        .join(Person, Person.id == NumberChange.person_id)
-        .join(Membership, Membership.person_id == Person.id)
-        .where(NumberChange.done_at.is_(None), NumberChange.cancelled_at.is_(None), Membership.collective_id == collective_id)
+        sa.select(Membership.id, Membership.name, NumberChange.due_at)
+        .join(NumberChange, NumberChange.person_id == Membership.person_id)
+        .where(NumberChange.done_at.is_(None), NumberChange.cancelled_at.is_(None))
+        .where(NumberChange.collective_id == collective_id, Membership.collective_id == collective_id)
         .order_by(NumberChange.due_at)
     )
     return session.execute(query).all()

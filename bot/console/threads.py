@@ -16,7 +16,7 @@ from sqlalchemy.orm import Session
 
 from bot.console.aliases import alias_of
 from bot.console.views import deployment, now, place, say
-from models import Membership, Note, Person
+from models import Membership, Note
 
 PAGE = 30
 # Whoever claimed a thread and did not answer for so long has let it go.
@@ -154,6 +154,6 @@ def _holders(session: Session, members: Sequence[int]) -> dict[int, int]:
 def names_of(session: Session, organizers: Iterable[int | None]) -> dict[int | None, str]:
     """What those who answer are called; their names are no secret among them."""
     ids = {number for number in organizers if number is not None}
-    rows = session.execute(sa.select(Membership.id, Person.name).join(Person).where(Membership.id.in_(ids))) if ids else ()
+    rows = session.execute(sa.select(Membership.id, Membership.name).where(Membership.id.in_(ids))) if ids else ()
     known = {row.id: row.name for row in rows}
     return {number: known.get(number) or say("no name") for number in ids}

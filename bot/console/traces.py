@@ -128,6 +128,7 @@ def say_about(subject: str) -> About:
     if what == "import":
         people = count("1 person", "{n} people", int(found["people"])) if found["people"] else say("the list")
         return About(people, _link("console.imports"))
+    # Rows from before votes were named by their text hold the poll's own id.
     return About(say("vote"), _link("console.polls"))
 
 

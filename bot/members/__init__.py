@@ -1,6 +1,7 @@
 """People on a list: numbers as organizers write them, memberships, the CSV roster and its import."""
 
 from .membership import (
+    UNREACHABLE,
     MemberRefused,
     NumberRefused,
     Speaker,
@@ -14,6 +15,7 @@ from .membership import (
 )
 
 __all__ = [
+    "UNREACHABLE",
     "MemberRefused",
     "NumberRefused",
     "Speaker",

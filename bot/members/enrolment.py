@@ -10,9 +10,12 @@ from datetime import datetime
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import Session, aliased
 
+from bot.members.membership import find_anew
 from bot.members.roster import RosterRow
+from bot.members.search import stopped_on
+from bot.members.told import belongs_elsewhere, told_language, told_zone
 from models import Audit, Collective, Consent, Group, GroupMember, Membership, Person, Phone, PhoneLine, Store, sqlite_or_postgres_insert
 
 CHUNK = 500
@@ -24,9 +27,10 @@ class Forecast:
 
     new: int = 0
     known: int = 0
-    stopped: int = 0  # have texted STOP on some line: they stay stopped there
+    stopped: int = 0  # have texted STOP on a line of this collective: they stay stopped there
     left: list[int] = field(default_factory=list)
     detached: list[int] = field(default_factory=list)
+    unreachable: list[int] = field(default_factory=list)
     languages: Counter[str] = field(default_factory=Counter)
     groups: Counter[str] = field(default_factory=Counter)
     new_groups: list[str] = field(default_factory=list)
@@ -57,11 +61,23 @@ def forecast_enrolment(store: Store, collective: Collective, rows: Sequence[Rost
 
 
 def standing(collective_id: int, hashes: list[bytes]) -> Any:
-    """How the numbers of these hashes stand with the collective: number_hash, detached_at, state (of the membership), stopped."""
-    stopped = sa.exists().where(PhoneLine.phone_id == Phone.id, PhoneLine.opted_out_at.is_not(None))
+    """How the numbers of these hashes stand with the collective, and no more than that: number_hash, state (of the membership), stopped
+    (on a line of this collective), detached (said to be a wrong number by somebody whom this collective wrote to),
+    unreachable (so it is, and why is nobody's business here).
+    """
+    stopped = sa.exists().where(PhoneLine.phone_id == Phone.id, *stopped_on(collective_id))
     membership = sa.and_(Membership.person_id == Phone.current_person_id, Membership.collective_id == collective_id)
+    was = aliased(Membership)
+    was_here = sa.exists().where(Person.phone_id == Phone.id, was.person_id == Person.id, was.collective_id == collective_id)
+    is_detached = Phone.detached_at.is_not(None)
     return (
-        sa.select(Phone.number_hash, Phone.detached_at, Membership.state, stopped.label("stopped"))
+        sa.select(
+            Phone.number_hash,
+            Membership.state,
+            stopped.label("stopped"),
+            sa.and_(is_detached, was_here).label("detached"),
+            sa.and_(is_detached, ~was_here).label("unreachable"),
+        )
         .outerjoin(Membership, membership)
         .where(Phone.number_hash.in_(hashes))
     )
@@ -71,8 +87,11 @@ def _count(forecast: Forecast, row: RosterRow, found: Any) -> None:
     if found is None:
         forecast.new += 1
         return
+    if found.unreachable:
+        forecast.unreachable.append(row.row)
+        return
     forecast.stopped += bool(found.stopped)
-    if found.detached_at is not None:
+    if found.detached:
         forecast.detached.append(row.row)
     elif found.state == "left":
         forecast.left.append(row.row)
@@ -150,9 +169,9 @@ def _enrol_chunk(
     phones = session.execute(locked.order_by(Phone.id).with_for_update(key_share=True)).all()
     reachable = {phone.id: by_hash[phone.number_hash] for phone in phones if phone.detached_at is None}
     person_of = {phone.id: phone.current_person_id for phone in phones if phone.current_person_id is not None}
-    _fill_blanks(session, {person_of[phone]: row for phone, row in reachable.items() if phone in person_of})
+    _fill_blanks(session, collective.id, {person_of[phone]: row for phone, row in reachable.items() if phone in person_of})
     strangers = [
-        {"phone_id": phone, "name": row.name, "language": row.language, "timezone": row.timezone, "created_at": now}
+        {"phone_id": phone, "language": row.language, "timezone": row.timezone, "created_at": now}
         for phone, row in reachable.items()
         if phone not in person_of
     ]
@@ -168,15 +187,18 @@ def _enrol_chunk(
     return _add_memberships(session, store, collective, rows, groups, how, now, import_id)
 
 
-def _fill_blanks(session: Session, rows: dict[int, RosterRow]) -> None:
-    """What a member said of herself stays; what nobody said yet is taken from the file."""
-    for person in session.scalars(sa.select(Person).where(Person.id.in_(rows))):
+def _fill_blanks(session: Session, collective_id: int, rows: dict[int, RosterRow]) -> None:
+    """What a member said of herself stays; what nobody said yet is taken from the file: her language and zone only where no other
+    collective writes to her by them."""
+    known = sa.select(Person).where(Person.id.in_(rows), ~belongs_elsewhere(Person.id, collective_id))
+    for person in session.scalars(known):
         row = rows[person.id]
-        person.name, person.language, person.timezone = (
-            person.name or row.name,
-            person.language or row.language,
-            person.timezone or row.timezone,
-        )
+        person.language, person.timezone = person.language or row.language, person.timezone or row.timezone
+    here = sa.select(Membership).where(Membership.collective_id == collective_id, Membership.person_id.in_(rows))
+    nameless = session.scalars(here.where(Membership.state == "active", Membership.name.is_(None))).all()
+    for member in nameless:
+        member.name = rows[member.person_id].name
+    find_anew(session, [member.person_id for member in nameless if member.name])
 
 
 def _add_memberships(
@@ -194,13 +216,17 @@ def _add_memberships(
     membership_of = {found.person_id: found.id for found in found_here if found.state == "active"}
     known = {found.person_id for found in found_here}
     wanted = [
-        {"person_id": person, "collective_id": collective.id, "state": "active", "joined_at": now, "import_id": import_id}
-        for person in rows
+        {
+            "person_id": person, "collective_id": collective.id, "name": row.name, "state": "active", "joined_at": now,
+            "import_id": import_id,
+        }  # fmt: skip
+        for person, row in rows.items()
         if person not in known
     ]
     if wanted:
         made = session.execute(sa.insert(Membership).returning(Membership.person_id, Membership.id), wanted).all()
         membership_of |= {person_id: membership_id for person_id, membership_id in made}
+        find_anew(session, [person for person in membership_of if person not in known and rows[person].name])
         consents = [
             {
                 "membership_id": membership_id,
@@ -231,7 +257,9 @@ def list_members(session: Session, collective_id: int, *, without: Collection[in
     for membership_id, name in session.execute(placed.where(Group.id.not_in(without)).order_by(Group.name)):
         groups.setdefault(membership_id, []).append(name)
     members = (
-        sa.select(Membership.id, Phone.number, Person.name, Person.language, Person.timezone)
+        sa.select(
+            Membership.id, Phone.number, Membership.name, told_language().label("language"), told_zone().label("timezone")
+        )
         .join(Person, Person.id == Membership.person_id)
         .join(Phone, Phone.id == Person.phone_id)
         .where(Membership.collective_id == collective_id, Membership.state == "active", Phone.number.is_not(None))

@@ -29,6 +29,11 @@ def holders(session: Session, collective_id: int, role: str) -> list[int]:
     return list(session.scalars(mine.where(Membership.collective_id == collective_id, Membership.state == "active", Role.role == role)))
 
 
+def lock_roles(session: Session, collective_id: int) -> None:
+    """Whoever changes who has a role in a collective does so one at a time: else two who take each other's leave nobody."""
+    session.execute(sa.select(Collective.id).where(Collective.id == collective_id).with_for_update(key_share=True))
+
+
 def may_govern(session: Session, collective_id: int, roles: Collection[str]) -> bool:
     """Whether somebody with these roles may change settings, money and roles."""
     return ADMIN in roles or (ORGANIZER in roles and not holders(session, collective_id, ADMIN))
@@ -45,8 +50,7 @@ def set_roles(session: Session, store: Store, now: datetime, member: Membership,
 
     With her last role her one-time codes go: whoever is given a role anew sets up the app anew.
     """
-    # One at a time in a collective: two organizers who take each other's role must not both succeed.
-    session.execute(sa.select(Collective.id).where(Collective.id == member.collective_id).with_for_update(key_share=True))
+    lock_roles(session, member.collective_id)
     has = set(session.scalars(sa.select(Role.role).where(Role.membership_id == member.id)))
     if member.state != "active":
         raise RoleRefused("left")

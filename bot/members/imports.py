@@ -12,11 +12,12 @@ from sqlalchemy.orm import Session
 
 from bot.delivery.due import happens_first
 from bot.members.enrolment import CHUNK, enrol_within, long_transaction, standing
+from bot.members.membership import UNREACHABLE
 from bot.members.roster import Roster, RosterRow
-from models import Audit, Collective, Inbound, MemberImport, Membership, Outbound, Person, Phone, PhoneLine, Role, Store
+from models import Audit, Collective, CollectiveLine, Inbound, MemberImport, Membership, Outbound, Person, Phone, PhoneLine, Role, Store
 from models.messages import CLAIMED, HELD, QUEUED, STOPPED
 
-# What will become of a row. "kept_out": she left or was found to be a wrong number; only she herself can come back.
+# What will become of a row. She who left, or is a wrong number, can only come back herself.
 NEW, KNOWN, LEFT, DETACHED, REFUSED = "new", "known", "left", "detached", "refused"
 
 
@@ -45,20 +46,19 @@ def foresee(store: Store, collective_id: int, roster: Roster) -> list[Foreseen]:
             by_hash = {store.hash_number(row.number): row for row in roster.rows[start : start + CHUNK]}
             known = {row.number_hash: row for row in session.execute(standing(collective_id, list(by_hash)))}
             for hashed, row in by_hash.items():
-                stands = known.get(hashed)
-                stopped = stands is not None and bool(stands.stopped)
-                found.append(Foreseen(row.row, row.name, _outcome(stands), stopped, tuple(warnings.pop(row.row, ()))))
+                found.append(_foresee(row, known.get(hashed), tuple(warnings.pop(row.row, ()))))
     # Rows that say a number once more, and the header.
     found += [Foreseen(row, None, KNOWN, remarks=tuple(reasons)) for row, reasons in warnings.items() if row > 1 and row not in errors]
     return sorted(found, key=lambda each: each.row)
 
 
-def _outcome(stands: Any) -> str:
+def _foresee(row: RosterRow, stands: Any, remarks: tuple[str, ...]) -> Foreseen:
     if stands is None:
-        return NEW
-    if stands.detached_at is not None:
-        return DETACHED
-    return {"left": LEFT, "active": KNOWN}.get(stands.state, NEW)
+        return Foreseen(row.row, row.name, NEW, remarks=remarks)
+    if stands.unreachable:
+        return Foreseen(row.row, row.name, REFUSED, remarks=(*remarks, UNREACHABLE))
+    outcome = DETACHED if stands.detached else {"left": LEFT, "active": KNOWN}.get(stands.state, NEW)
+    return Foreseen(row.row, row.name, outcome, bool(stands.stopped), remarks)
 
 
 def import_members(
@@ -102,9 +102,11 @@ def undo_import(session: Session, now: datetime, done: MemberImport, *, by: int)
 
 
 def _never_wrote(done: MemberImport) -> sa.Select[Any]:
+    # To this collective: that she writes to another one is not told by who stays here.
+    lines = sa.select(CollectiveLine.line_id).where(CollectiveLine.collective_id == done.collective_id)
     wrote = sa.or_(
-        sa.exists().where(PhoneLine.phone_id == Person.phone_id, PhoneLine.last_inbound_at >= done.made_at),
-        sa.exists().where(Inbound.phone_id == Person.phone_id, Inbound.received_at >= done.made_at),
+        sa.exists().where(PhoneLine.phone_id == Person.phone_id, PhoneLine.last_inbound_at >= done.made_at, PhoneLine.line_id.in_(lines)),
+        sa.exists().where(Inbound.phone_id == Person.phone_id, Inbound.received_at >= done.made_at, Inbound.line_id.in_(lines)),
     )
     return (
         sa.select(Membership.id)
@@ -127,8 +129,14 @@ def _remove(session: Session, now: datetime, ids: Sequence[int]) -> None:
     _run(session, waiting.values(state=STOPPED, reason="left", done_at=now, lease_until=None))
     _run(session, sa.delete(Membership).where(Membership.id.in_(ids)))
     persons, phones = [row.id for row in people], [row.phone_id for row in people]
-    alone = sa.delete(Person).where(Person.id.in_(persons), ~sa.exists().where(Membership.person_id == Person.id))
+    alone = sa.delete(Person).where(
+        Person.id.in_(persons),
+        ~sa.exists().where(Membership.person_id == Person.id),
+        ~sa.exists().where(Inbound.person_id == Person.id),
+    )
     _run(session, alone)
+    # Who stays, stays for others: what found her by the name of this list goes when she is indexed anew.
+    _run(session, sa.update(Person).where(Person.id.in_(persons)).values(name_indexed=False))
     # An id of somebody who is gone is nobody's.
     gone = ~sa.exists().where(Person.id == Phone.current_person_id)
     _run(session, sa.update(Phone).where(Phone.id.in_(phones), Phone.current_person_id.is_not(None), gone).values(current_person_id=None))

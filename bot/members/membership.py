@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -12,6 +13,7 @@ import sqlalchemy as sa
 from phonenumbers import PhoneNumberType, ValidationResult
 from sqlalchemy.orm import Session
 
+from bot.members.told import belongs_elsewhere
 from models import Collective, Consent, Membership, Person, Phone, Role, Store, sqlite_or_postgres_insert
 
 # What people put between digits: spaces of every kind, dashes of every kind, dots, brackets, a slash.
@@ -34,6 +36,10 @@ _REASONS = {
     "left": "she left this collective herself: only she can join again",
     "detached": "the person who holds this phone said it is the wrong number",
 }
+
+
+# Of a row of a list: why it is so, another collective may know, and this one is not told.
+UNREACHABLE = "nothing can be sent to this number"
 
 
 class NumberRefused(ValueError):
@@ -173,7 +179,8 @@ def add_member(
 ) -> Membership:
     """Make whoever holds ``number`` (E.164) an active member, with a record of her consent (``kind`` join or import, ``how`` in words).
 
-    What she said of herself stays; only blanks are filled. Somebody who is a member already is returned as she is.
+    What she said of herself stays; only blanks are filled, her language and zone only where no other collective writes to her by them.
+    Somebody who is a member already is returned as she is.
     Raises MemberRefused when she left, or the phone was found to be a wrong number, and this is not her own JOIN.
     """
     now = store.clock.now()
@@ -184,19 +191,24 @@ def add_member(
             raise MemberRefused("detached")
         speaker.phone.detached_at = None
     person = speaker.person
-    person.name, person.language, person.timezone = person.name or name, person.language or language, person.timezone or timezone
+    if not session.scalar(sa.select(belongs_elsewhere(person.id, collective.id))):
+        person.language, person.timezone = person.language or language, person.timezone or timezone
     wanted = sa.select(Membership).where(Membership.person_id == person.id, Membership.collective_id == collective.id)
     membership = session.scalars(wanted).one_or_none()
-    if membership is not None and membership.state == "active":
-        return membership
+    is_here = membership is not None and membership.state == "active"
     if membership is None:
         membership = Membership(person_id=person.id, collective_id=collective.id, joined_at=now)
         session.add(membership)
         session.flush()
-    elif own_act:
+    elif not is_here and own_act:
         membership.state, membership.joined_at, membership.left_at = "active", now, None
-    else:
+    elif not is_here:
         raise MemberRefused("left")
+    if name and membership.name is None:
+        membership.name = name
+        find_anew(session, [person.id])
+    if is_here:
+        return membership
     session.add(
         Consent(
             membership_id=membership.id,
@@ -208,6 +220,14 @@ def add_member(
         )
     )
     return membership
+
+
+def find_anew(session: Session, people: Sequence[int]) -> None:
+    """They got a name in a collective: what finds them by name is out of date.
+
+    Also where it says so already: the row is held until the name is committed, so that nobody indexes them without it.
+    """
+    session.execute(sa.update(Person).where(Person.id.in_(people)).values(name_indexed=False))
 
 
 def give_role(session: Session, store: Store, membership_id: int, role: str) -> bool:

@@ -18,6 +18,7 @@ from sqlalchemy.orm import Session
 
 from bot.deployment import Deployment
 from bot.languages import fold
+from bot.members.told import told_language
 from models import (
     Broadcast,
     Collective,
@@ -54,13 +55,16 @@ _a: Any = Rsvp.__table__
 _pl: Any = PhoneLine.__table__
 _cl: Any = CollectiveLine.__table__
 
-# The names as they are stored, opened one by one: a broken one must not keep all others from being found.
 _PICK = (
-    sa.select(_p.c.id, sa.type_coerce(_p.c.name, sa.LargeBinary).label("name"))
-    .where(_p.c.name_indexed.is_(sa.false()), _p.c.name.is_not(None))
+    sa.select(_p.c.id)
+    .where(_p.c.name_indexed.is_(sa.false()))
     .order_by(_p.c.id)
     .limit(sa.bindparam("most"))
     .with_for_update(skip_locked=True, key_share=True)
+)
+# The names as they are stored, opened one by one: a broken one must not keep all others from being found.
+_NAMES = sa.select(_m.c.person_id, _m.c.collective_id, sa.type_coerce(_m.c.name, sa.LargeBinary).label("name")).where(
+    _m.c.person_id.in_(sa.bindparam("people", expanding=True)), _m.c.name.is_not(None)
 )
 # Ten rows a name: as two lists in one statement they cost PostgreSQL a third of what they cost one by one (measured).
 _INSERT_LISTS = sa.insert(_w).from_select(
@@ -74,28 +78,30 @@ def split_name(text: str) -> list[str]:
     return [word for word in _BETWEEN.split(fold(text)) if word][:MOST_WORDS]
 
 
-def hashes_of_name(key: bytes, name: str) -> set[int]:
-    """Under what a name is found: each of its words, and each beginning of three to eight letters."""
-    return {_hash(key, word[:end]) for word in split_name(name) for end in range(min(SHORTEST, len(word)), min(LONGEST, len(word)) + 1)}
+def hashes_of_name(key: bytes, collective_id: int, name: str) -> set[int]:
+    """Under what a name is found in a collective: each of its words, and each beginning of three to eight letters."""
+    beginnings = {word[:end] for word in split_name(name) for end in range(min(SHORTEST, len(word)), min(LONGEST, len(word)) + 1)}
+    return {_hash(key, collective_id, word) for word in beginnings}
 
 
-def hashes_of_search(key: bytes, text: str) -> tuple[int, ...]:
+def hashes_of_search(key: bytes, collective_id: int, text: str) -> tuple[int, ...]:
     """What to look for: one hash (63 bits) for each word that was written. Empty when there is no word in it."""
-    return tuple(dict.fromkeys(_hash(key, word[:LONGEST]) for word in split_name(text)))
+    return tuple(dict.fromkeys(_hash(key, collective_id, word[:LONGEST]) for word in split_name(text)))
 
 
-def _hash(key: bytes, word: str) -> int:
-    return int.from_bytes(hmac.digest(key, b"name|" + word.encode(), "sha256")[:8], "big") >> 1
+def _hash(key: bytes, collective_id: int, word: str) -> int:
+    return int.from_bytes(hmac.digest(key, f"name|{collective_id}|{word}".encode(), "sha256")[:8], "big") >> 1
 
 
 def index_names(session: Session, store: Store, limit: int) -> int:
-    """Fill the hashes of up to ``limit`` people whose name was set or changed; returns how many. What stood there before is gone."""
+    """Fill the hashes of up to ``limit`` people who are new or got a name; returns how many. What stood there before is gone."""
     connection = session.connection()
-    found = connection.execute(_PICK, {"most": limit}).all()
-    if not found:
+    ids = list(connection.execute(_PICK, {"most": limit}).scalars())
+    if not ids:
         return 0
-    ids = [row.id for row in found]
-    rows = [{"hash": number, "person_id": row.id} for row in found for number in sorted(hashes_of_name(store.index_key, _open(store, row)))]
+    key, names = store.index_key, connection.execute(_NAMES, {"people": ids}).all()
+    hashes = ((row.person_id, number) for row in names for number in sorted(hashes_of_name(key, row.collective_id, _open(store, row))))
+    rows = [{"hash": number, "person_id": person_id} for person_id, number in hashes]
     connection.execute(sa.delete(_w).where(_w.c.person_id.in_(ids)))
     if rows and store.is_sqlite:
         connection.execute(sa.insert(_w), rows)
@@ -150,8 +156,9 @@ def conditions(collective: Collective, wanted: Wanted, now: datetime) -> list[An
     for number in wanted.words:
         found.append(_m.c.person_id.in_(sa.select(_w.c.person_id).where(_w.c.hash == number)))
     if wanted.language is not None:
-        spoken = _p.c.language == wanted.language
-        found.append(sa.or_(spoken, _p.c.language.is_(None)) if wanted.language == collective.language else spoken)
+        hers = told_language()
+        spoken = hers == wanted.language
+        found.append(sa.or_(spoken, hers.is_(None)) if wanted.language == collective.language else spoken)
     if wanted.group_id is not None:
         found.append(_m.c.id.in_(sa.select(_gm.c.membership_id).where(_gm.c.group_id == wanted.group_id)))
     if wanted.role is not None:
@@ -191,7 +198,9 @@ def care_groups(session: Session, collective_id: int) -> frozenset[int]:
 def list_page(collective: Collective, wanted: Wanted, now: datetime, *, before: int | None, limit: int) -> sa.Select[Any]:
     """One page of members, the newest first: by id, never by counting rows off."""
     query = (
-        sa.select(_m.c.id, _m.c.state, _m.c.paused_until, _m.c.joined_at, _p.c.name, _p.c.language, _p.c.phone_id)
+        sa.select(
+            _m.c.id, _m.c.state, _m.c.paused_until, _m.c.joined_at, _m.c.name, told_language().label("language"), _p.c.phone_id
+        )
         .select_from(_m.join(_p, _p.c.id == _m.c.person_id))
         .where(*conditions(collective, wanted, now))
         .order_by(_m.c.id.desc())

@@ -11,7 +11,7 @@ from bot.console.blueprint import page
 from bot.console.forms import read_number
 from bot.console.sessions import IDLE, end_session_of
 from bot.console.views import deployment, now, refuse, say, show, viewer
-from bot.members.numbers import pending_change
+from bot.members.numbers import pending_changes
 from models import Audit, SecondFactor, WebSession
 
 
@@ -34,8 +34,8 @@ def account() -> ResponseReturnValue:
             factor.membership_id: factor
             for factor in session.scalars(sa.select(SecondFactor).where(SecondFactor.membership_id.in_(ids)))
         }
-        change = pending_change(session, viewer().person_id)
-    return show("account.html", sessions=sessions, factors=factors, change=change)
+        changes = pending_changes(session, viewer().person_id)
+    return show("account.html", sessions=sessions, factors=factors, change=changes[0] if changes else None)
 
 
 @page("/account/sessions", methods=("POST",))

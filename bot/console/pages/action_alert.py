@@ -15,7 +15,7 @@ from bot.console.forms import read_number
 from bot.console.views import deployment, language, place, refuse, say, show
 from bot.delivery.broadcasts import read_texts
 from bot.delivery.wording import choose
-from models import Alert, Broadcast, Membership, Outbound, Person, Rsvp
+from models import Alert, Broadcast, Membership, Outbound, Rsvp
 from models.messages import EXPIRED, STOPPED, SUPPRESSED
 
 PAGE = 30
@@ -88,8 +88,7 @@ def rsvps(number: int) -> ResponseReturnValue:
             return _not_here()
         found = read_action(session, broadcast)
         coming = session.execute(
-            sa.select(Membership.id, Person.name)
-            .join(Person, Person.id == Membership.person_id)
+            sa.select(Membership.id, Membership.name)
             .join(Rsvp, Rsvp.membership_id == Membership.id)
             .where(Rsvp.alert_id == found.alert_id, Rsvp.answer == chosen, Membership.id > after)
             .order_by(Membership.id)

@@ -11,7 +11,7 @@ from bot.console.forms import read_number
 from bot.console.pages.broadcasts import CARE_KINDS, MAY_READ_OF_CARE
 from bot.console.traces import say_about, say_act
 from bot.console.views import deployment, place, show
-from models import Audit, Broadcast, Membership, Person
+from models import Audit, Broadcast, Membership
 
 PAGE = 50
 PEER_ANSWERED = "peer answered"
@@ -22,9 +22,8 @@ def audit() -> ResponseReturnValue:
     """The newest first, in pages by id."""
     before = read_number(request, "before")
     query = (
-        sa.select(Audit.id, Audit.act, Audit.subject, Audit.at, Audit.membership_id, Person.name)
+        sa.select(Audit.id, Audit.act, Audit.subject, Audit.at, Audit.membership_id, Membership.name)
         .outerjoin(Membership, Membership.id == Audit.membership_id)
-        .outerjoin(Person, Person.id == Membership.person_id)
         .where(Audit.collective_id == place().collective_id)
         .order_by(Audit.id.desc())
         .limit(PAGE + 1)

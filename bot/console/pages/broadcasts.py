@@ -27,7 +27,7 @@ from bot.delivery.broadcasts import read_texts, refuse_reason
 from bot.delivery.corrections import count_resendable, find_correction, why_not_correct
 from bot.delivery.wording import choose
 from bot.languages import LANGUAGES
-from models import Alert, Audit, Broadcast, BroadcastText, Group, Membership, Person, Role, SecondFactor
+from models import Alert, Audit, Broadcast, BroadcastText, Group, Membership, Role, SecondFactor
 from models.broadcasts import DONE, DRAFT, HELD, SCHEDULED, SENDING, STOPPED
 
 PAGE = 30
@@ -273,6 +273,6 @@ def _people(session: Session, found: Broadcast) -> dict[str, str]:
         return {}
     ids = {"author": found.author_id, "approver": found.approver_id, "holder": found.holder_id}
     known = [number for number in ids.values() if number is not None]
-    query = sa.select(Membership.id, Person.name).join(Person, Person.id == Membership.person_id).where(Membership.id.in_(known))
+    query = sa.select(Membership.id, Membership.name).where(Membership.id.in_(known))
     names: dict[int, str | None] = {number: name for number, name in session.execute(query)} if known else {}
     return {part: names.get(number) or say("no name") for part, number in ids.items() if number is not None}

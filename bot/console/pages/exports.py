@@ -13,7 +13,7 @@ from bot.console.views import deployment, now, place, say, show
 from bot.members.enrolment import list_members
 from bot.members.roster import write_roster
 from bot.members.search import care_groups
-from models import MemberExport, Membership, Person
+from models import MemberExport, Membership
 
 LONGEST_REASON = 300
 SHOWN = 30
@@ -29,9 +29,8 @@ def exports() -> ResponseReturnValue:
 def _show_form(trouble: str | None = None, status: int = 200) -> ResponseReturnValue:
     with deployment().store.read() as session:
         done = session.execute(
-            sa.select(MemberExport, Person.name)
+            sa.select(MemberExport, Membership.name)
             .outerjoin(Membership, Membership.id == MemberExport.membership_id)
-            .outerjoin(Person, Person.id == Membership.person_id)
             .where(MemberExport.collective_id == place().collective_id)
             .order_by(MemberExport.id.desc())
             .limit(SHOWN)

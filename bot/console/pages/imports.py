@@ -32,7 +32,7 @@ from bot.members.enrolment import long_transaction
 from bot.members.imports import DETACHED, KNOWN, LEFT, NEW, REFUSED, Foreseen, foresee, import_members, undo_import
 from bot.members.roster import Remark, Roster, RosterRefused, read_roster
 from bot.members.search import index_new_names
-from models import Collective, CollectiveLine, Line, MemberImport, Membership, Person, SealBroken
+from models import Collective, CollectiveLine, Line, MemberImport, Membership, SealBroken
 
 # More than this is the command line's work: it shows how far it is, and no browser waits for it.
 MOST_ROWS, LARGEST = 5_000, 1024 * 1024
@@ -64,6 +64,7 @@ REASONS = (
     mark("it is too short"),
     mark("it is too long"),
     mark("no number looks like this"),
+    mark("nothing can be sent to this number"),
     mark("the phone number may not exist: its range is not known to be in use"),
     mark("the phone number looks like a landline: texts may not arrive"),
     mark("the phone number looks like a service number: texts may not arrive"),
@@ -176,9 +177,8 @@ def imports() -> ResponseReturnValue:
 def _show_form(trouble: str | None = None, status: int = 200) -> ResponseReturnValue:
     with deployment().store.read() as session:
         done = session.execute(
-            sa.select(MemberImport, Person.name)
+            sa.select(MemberImport, Membership.name)
             .outerjoin(Membership, Membership.id == MemberImport.membership_id)
-            .outerjoin(Person, Person.id == Membership.person_id)
             .where(MemberImport.collective_id == place().collective_id)
             .order_by(MemberImport.id.desc())
             .limit(PAGE)
@@ -242,7 +242,7 @@ def _sort(rows: list[Foreseen], roster: Roster) -> dict[str, Any]:
         "counts": counts, "refused": [row for row in rows if row.outcome == REFUSED], "to_look_at": to_look_at[:SHOWN],
         "more_to_look_at": max(0, len(to_look_at) - SHOWN), "plain": plain[:SHOWN], "more_plain": max(0, len(plain) - SHOWN),
         "outcomes": OUTCOMES, "say_reason": say_reason, "of_file": of_file,
-        "takes": len(roster.rows),
+        "takes": sum(row.outcome != REFUSED for row in rows),
     }  # fmt: skip
 
 

@@ -18,10 +18,11 @@ from bot.conversation.actions import leave_collective
 from bot.conversation.turn import Belonging, Turn
 from bot.languages import LANGUAGES
 from bot.languages.catalog import LANGUAGE_NAMES
-from bot.members.governing import ORGANIZER, holders, may_govern
+from bot.members.governing import ORGANIZER, holders, lock_roles, may_govern
 from bot.members.numbers import cancel_number_change, pending_change
 from bot.members.roster import LONGEST_GROUP, match_timezone
 from bot.members.search import stopped_on
+from bot.members.told import may_be_described, told_language, told_zone
 from models import Collective, Consent, Group, GroupMember, Membership, Person, Phone, PhoneLine, Role, sqlite_or_postgres_insert
 
 
@@ -55,9 +56,11 @@ def member(number: int) -> ResponseReturnValue:
         hers = set(session.scalars(sa.select(GroupMember.group_id).where(GroupMember.membership_id == found.id)))
         groups = shown_groups(session)
         governs = may_govern(session, collective.id, place().roles)
-        change = pending_change(session, person.id)
+        change = pending_change(session, person.id, collective.id)
+        told = sa.select(told_language(), told_zone()).select_from(Membership).join(Person).where(Membership.id == found.id)
+        spoken, zone = session.execute(told).one()
     return show(
-        "member.html", member=found, person=person, end=(phone.number or "")[-2:], detached=phone.detached_at is not None,
+        "member.html", member=found, spoken=spoken, zone=zone, end=(phone.number or "")[-2:], detached=phone.detached_at is not None,
         states=read_states(found, stopped is not None), agreed=agreed, her_roles=roles, hers=hers, groups=groups, governs=governs,
         change=change, collective=collective, member_languages=LANGUAGE_NAMES, role_keys=ROLES, trouble=request.args.get("trouble"),
         done=request.args.get("done"), longest_group=LONGEST_GROUP, is_me=found.id == place().membership_id,
@@ -66,7 +69,7 @@ def member(number: int) -> ResponseReturnValue:
 
 @page("/<word>/members/<int:number>/about", methods=("POST",))
 def set_member(number: int) -> ResponseReturnValue:
-    """Her language and her zone."""
+    """Her language and her zone, where no other collective writes to her by them."""
     spoken, zone = request.form.get("language", ""), read_text(request, "timezone", 80)
     matched = match_timezone(zone) if zone else None
     if (spoken and spoken not in LANGUAGES) or (zone and matched is None):
@@ -75,6 +78,8 @@ def set_member(number: int) -> ResponseReturnValue:
         found = find_member(session, number)
         if found is None:
             return not_here()
+        if not may_be_described(session, found):
+            return back(number, trouble="belongs_elsewhere")
         person = session.get_one(Person, found.person_id)
         person.language, person.timezone = spoken or None, matched
         session.add(trace("member changed", f"membership {number}"))
@@ -119,6 +124,8 @@ def remove_member(number: int) -> ResponseReturnValue:
     if request.form.get("sure") != "yes":
         return back(number, trouble="sure")
     with deployment().store.write() as session:
+        # First of all: of two organizers who remove each other, the second one must see what the first one did.
+        lock_roles(session, place().collective_id)
         found = find_member(session, number, lock=True)
         if found is None:
             return not_here()
@@ -129,9 +136,9 @@ def remove_member(number: int) -> ResponseReturnValue:
             return back(number, trouble="last_organizer")
         if found.state == "active":
             leave_collective(_turn_of(session, found, roles))
-            change = pending_change(session, found.person_id)
+            change = pending_change(session, found.person_id, place().collective_id)
             if change is not None:
-                cancel_number_change(session, now(), change, found, by=place().membership_id)
+                cancel_number_change(session, now(), change, by=place().membership_id)
             session.add(trace("member removed", f"membership {number}"))
     return back(number, done="removed")
 

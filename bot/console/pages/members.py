@@ -75,7 +75,7 @@ def find_members() -> ResponseReturnValue:
     """Turns what was written into an address without a name in it: addresses stand in logs and histories."""
     with deployment().store.read() as session:
         _, chosen = read_wanted(session, session.get_one(Collective, place().collective_id), request.form)
-    words = hashes_of_search(deployment().store.index_key, read_text(request, "name", 80))
+    words = hashes_of_search(deployment().store.index_key, place().collective_id, read_text(request, "name", 80))
     if words:
         chosen["words"] = ".".join(f"{word:x}" for word in words)
     elif request.form.get("name") is not None:

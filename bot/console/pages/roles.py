@@ -12,8 +12,7 @@ from bot.console.views import deployment, now, place, viewer
 from bot.delivery.bell import ring
 from bot.members import NumberRefused, parse_number
 from bot.members.governing import RoleRefused, may_govern, set_roles
-from bot.members.numbers import ChangeRefused, ask_number_change, cancel_number_change, pending_change
-from models import Membership
+from bot.members.numbers import ChangeRefused, ask_number_change, cancel_number_change, find_place, pending_change, pending_changes
 
 
 @page("/<word>/members/<int:number>/roles", methods=("POST",))
@@ -64,18 +63,16 @@ def cancel_number(number: int) -> ResponseReturnValue:
         member = find_member(session, number)
         if member is None:
             return not_here()
-        change = pending_change(session, member.person_id)
+        change = pending_change(session, member.person_id, place().collective_id)
         if change is not None:
-            cancel_number_change(session, now(), change, member, by=place().membership_id)
+            cancel_number_change(session, now(), change, by=place().membership_id)
     return back(number, done="number_cancelled")
 
 
 @page("/account/number/cancel", methods=("POST",))
 def cancel_my_number() -> ResponseReturnValue:
-    """She herself takes back the change of her number."""
+    """She herself takes back the change of her number, whichever collective booked it and whatever she still is there."""
     with deployment().store.write() as session:
-        change = pending_change(session, viewer().person_id)
-        mine = viewer().places[0].membership_id if viewer().places else None
-        if change is not None and mine is not None:
-            cancel_number_change(session, now(), change, session.get_one(Membership, mine), by=mine)
+        for change in pending_changes(session, viewer().person_id):
+            cancel_number_change(session, now(), change, by=find_place(session, change))
     return redirect(url_for("console.account"), 303)

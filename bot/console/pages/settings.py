@@ -28,7 +28,7 @@ from bot.members.governing import may_govern, may_run
 from bot.members.joining import WordRefused, read_word
 from bot.members.roster import match_timezone
 from bot.upkeep import retention
-from models import Collective, Membership, Person, Role, Spending
+from models import Collective, Membership, Role, Spending
 
 LONGEST_NAME, LONGEST_ABOUT, LONGEST_WORD = 80, 120, 20
 MOST_COOL_DOWN = 3_600
@@ -74,9 +74,8 @@ def settings() -> ResponseReturnValue:
 
 def _holders(session: Session, collective_id: int, role: str) -> list[Any]:
     query = (
-        sa.select(Membership.id, Person.name)
+        sa.select(Membership.id, Membership.name)
         .join(Role, Role.membership_id == Membership.id)
-        .join(Person, Person.id == Membership.person_id)
         .where(Membership.collective_id == collective_id, Membership.state == "active", Role.role == role)
         .order_by(Membership.id)
     )

@@ -278,15 +278,20 @@ def opt_in(turn: Turn) -> dict[str, Any]:
 
 @action(outcomes=[{"name": "Asha", "switched": False}, {"name": "Asha", "switched": True}])
 def keep_name(turn: Turn, name: str) -> dict[str, Any]:
-    """Her name; on a shared phone the name of somebody else who uses it hands the phone to her."""
+    """Her name, for the collective she says it to (all of hers on this line, when it is none in particular); on a shared phone the name
+    of somebody else who uses it hands the phone to her."""
     name = " ".join(str(name).split())[:40]
-    belongs = sa.select(Membership.person_id).where(Membership.state == "active")
     # Only who still belongs somewhere: after WRONG, the name of the one before must open nothing of hers.
-    for person in turn.session.scalars(sa.select(Person).where(Person.phone_id == turn.phone_id, Person.id.in_(belongs))):
-        if person.name is not None and fold(person.name) == fold(name) and person.id != turn.person_id:
-            turn.session.execute(sa.update(Phone).where(Phone.id == turn.phone_id).values(current_person_id=person.id))
-            turn.person_id = person.id
-            return {"name": person.name, "switched": True}
+    called = sa.select(Person.id, Person.name, Membership.name.label("here")).join(Membership, Membership.person_id == Person.id)
+    others = called.where(Person.phone_id == turn.phone_id, Person.id != (turn.person_id or 0), Membership.state == "active")
+    for other in turn.session.execute(others.order_by(Membership.id)):
+        for known in (other.name, other.here):
+            if known is not None and fold(known) == fold(name):
+                turn.session.execute(sa.update(Phone).where(Phone.id == turn.phone_id).values(current_person_id=other.id))
+                turn.person_id = other.id
+                return {"name": known, "switched": True}
+    told = [belonging.membership_id for belonging in turn.belongings if turn.here in (None, belonging)]
+    turn.session.execute(sa.update(Membership).where(Membership.id.in_(told)).values(name=name))
     turn.session.execute(sa.update(Person).where(Person.id == turn.person_id).values(name=name, name_indexed=False))
     # The console finds nobody by a name that is not hers any more; the new one is indexed by the worker's clock.
     turn.session.execute(sa.delete(NameWord).where(NameWord.person_id == turn.person_id))

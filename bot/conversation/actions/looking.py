@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import sqlalchemy as sa
@@ -61,12 +62,18 @@ def read_me(turn: Turn) -> dict[str, Any]:
     memberships = turn.session.scalars(sa.select(Membership).where(Membership.id.in_(mine))).all()
     since = say_day(joined.astimezone(turn.local_now.tzinfo).date(), turn.language) if joined else ""
     return {
-        "name": person.name or "",
+        "name": _say_name(person, memberships),
         "language": turn.language,
         "collectives": ", ".join(b.collective for b in turn.belongings)[:60],
         "since": since,
         "chosen": say_choices(person, memberships),
     }
+
+
+def _say_name(person: Person, memberships: Sequence[Membership]) -> str:
+    """What she is called here; in each collective on this line, if they call her differently."""
+    names = dict.fromkeys(membership.name for membership in memberships if membership.name)
+    return ", ".join(names)[:60] or person.name or ""
 
 
 @action(

@@ -158,17 +158,19 @@ def close_poll_now(turn: Turn, number: str | None = None) -> dict[str, Any]:
     result = close_poll(turn.session, poll_id, turn.now, closer_id=here.membership_id)
     if result is None:
         return {"closed": False}
-    _tell_others(turn, here.collective_id, here.membership_id, poll_id, result.number)
+    # Everybody knows a vote by the number of its text; the poll's own id says nothing to anybody.
+    asked = turn.session.scalars(sa.select(Broadcast.number).where(Broadcast.poll_id == poll_id, Broadcast.kind == "poll")).one()
+    _tell_others(turn, here.collective_id, here.membership_id, poll_id, asked, result.number)
+    subject = f"broadcast {asked}"
     turn.session.add(
-        Audit(collective_id=here.collective_id, membership_id=here.membership_id, act="poll closed", subject=f"poll {poll_id}", at=turn.now)
+        Audit(collective_id=here.collective_id, membership_id=here.membership_id, act="poll closed", subject=subject, at=turn.now)
     )
     turn.rings = True
     return {"closed": True, "number": result.number}
 
 
-def _tell_others(turn: Turn, collective_id: int, closer_id: int, poll_id: int, result: int) -> None:
+def _tell_others(turn: Turn, collective_id: int, closer_id: int, poll_id: int, asked: int, result: int) -> None:
     session = turn.session
-    asked = session.scalars(sa.select(Broadcast.number).where(Broadcast.poll_id == poll_id, Broadcast.kind == "poll")).one()
     organizers = sa.select(Membership.id).join(Role, Role.membership_id == Membership.id)
     others = organizers.where(Membership.collective_id == collective_id, Role.role == "organizer", Membership.id != closer_id)
 
