@@ -79,8 +79,8 @@ def collect_from_source(source: str, name: str) -> Iterator[Found]:
         if isinstance(target, ast.Name)
     }
     for node in ast.walk(tree):
-        if name.startswith("bot/console/") and isinstance(node, ast.Call) and getattr(node.func, "id", "") == "mark":
-            continue  # the console's pages have a catalog of their own (bot/console/words)
+        if name.startswith(("bot/console/", "bot/simulator/")) and isinstance(node, ast.Call) and getattr(node.func, "id", "") == "mark":
+            continue  # their pages have catalogs of their own (bot/console/words, bot/simulator/words)
         for group in _texts_of(node):
             literals = [_literals(part, constants, name) for part in group]
             if len(group) == 2:  # the two forms of a counted text
