@@ -121,8 +121,9 @@ class _Ready:
         self.sql = str(compiled)
         defaults = {column.key: _plain(column.default) for column in (*compiled.insert_prefetch, *compiled.update_prefetch)}
         slots = {name: _slot(bind, dialect, names, defaults) for bind, name in compiled.bind_names.items()}
-        self._positional = [slots[name] for name in compiled.positiontup] if compiled.positional else None
-        self._named = [(name, *slot) for name, slot in slots.items()]
+        self._names, self._slots = list(slots), list(slots.values())
+        # A name may stand in the text many times; it is bound once.
+        self._places = [self._names.index(name) for name in compiled.positiontup] if compiled.positional else None
         # An INSERT gives its key back by itself on some databases; only what was asked for is read.
         returns = statement.is_select or bool(statement._returning)
         columns = list(statement.exported_columns) if returns else []
@@ -133,14 +134,13 @@ class _Ready:
 
     def bind(self, values: Mapping[str, Any]) -> Any:
         """The parameters as the driver takes them."""
-        if self._positional is not None:
-            cells = [(fixed if key is None else values[key], process) for key, fixed, process in self._positional]
-            return tuple([cell if process is None else process(cell) for cell, process in cells])
-        named = {}
-        for name, key, fixed, process in self._named:
+        cells = []
+        for key, fixed, process in self._slots:
             cell = fixed if key is None else values[key]
-            named[name] = cell if process is None else process(cell)
-        return named
+            cells.append(cell if process is None else process(cell))
+        if self._places is None:
+            return dict(zip(self._names, cells, strict=True))
+        return [cells[place] for place in self._places]
 
     def read(self, rows: Sequence[Any]) -> list[Any]:
         """The driver's rows as rows of ours."""

@@ -33,8 +33,12 @@ _t: Any = BroadcastText.__table__
 _v: Any = Ballot.__table__
 _of_the_broadcast = _b.join(_p, _p.c.id == _b.c.poll_id)
 _facts = (_p.c.id, _p.c.closes_at, _p.c.closed_at, _b.c.collective_id, _b.c.state)
-_POLL = Prepared(sa.select(*_facts).select_from(_of_the_broadcast).where(_b.c.id == sa.bindparam("broadcast")))
-_TEXTS = Prepared(sa.select(_t.c.language, _t.c.body, _t.c.options).where(_t.c.broadcast_id == sa.bindparam("broadcast")))
+# A row for each language that the poll has words in.
+_POLL = Prepared(
+    sa.select(*_facts, _t.c.language, _t.c.body, _t.c.options)
+    .select_from(_of_the_broadcast.join(_t, _t.c.broadcast_id == _b.c.id))
+    .where(_b.c.id == sa.bindparam("broadcast"))
+)
 _hers = sa.select(Membership.id).where(Membership.person_id == sa.bindparam("person"))
 _POLL_TO_VOTE_IN = Prepared(
     sa.select(*_facts, _v.c.choice)
@@ -69,14 +73,13 @@ def words_for(session: Session, broadcast_id: int, language: str, fallback: str)
 )
 def read_poll(turn: Turn, broadcast_id: int) -> dict[str, Any]:
     """A poll as the speaker reads it: its words, its options by letter; open: whether votes still count."""
-    row = _POLL.first(turn.session, {"broadcast": broadcast_id})
-    if row is None or not is_open(row, turn.now) or row.state in UNASKED:
+    rows = _POLL.all(turn.session, {"broadcast": broadcast_id})
+    if not rows or not is_open(rows[0], turn.now) or rows[0].state in UNASKED:
         return {"open": False}
-    here = next((b for b in turn.belongings if b.collective_id == row.collective_id), None)
+    here = next((b for b in turn.belongings if b.collective_id == rows[0].collective_id), None)
     if here is None:
         return {"open": False}
-    texts = {text.language: text for text in _TEXTS.all(turn.session, {"broadcast": broadcast_id})}
-    text = choose(turn.language, here.language, texts)[1]
+    text = choose(turn.language, here.language, {row.language: row for row in rows})[1]
     options = list(text.options or [])
     return {
         "open": True,
