@@ -28,6 +28,9 @@ _HEADERS = {
 }
 _COLUMN_OF = {word: column for column, line in _HEADERS.items() for word in line.split()}
 LONGEST_NAME, LONGEST_GROUP = 60, 40
+_SEPARATORS = re.compile(r"[;,|/\n]")
+# Letters to Unicode, nothing to the eye: two groups that look the same must not be two.
+_UNSEEN_LETTERS = "\u115f\u1160\u3164\uffa0"
 # A spreadsheet runs what begins like this; behind an apostrophe it is text.
 _BEGINS = r"[\s　]*[=+\-@＝＋－＠\t\r\0]"
 _FORMULA = re.compile(_BEGINS)
@@ -182,7 +185,7 @@ def _read_row(row: int, cells: list[str], width: int, columns: dict[str, int], c
     timezone = match_timezone(cell("timezone")) if cell("timezone") else None
     if cell("timezone") and timezone is None:
         refuse("timezone: write it as Asia/Kolkata or America/Chicago")
-    groups = tuple(dict.fromkeys(part.strip().casefold() for part in re.split(r"[;,|/\n]", cell("groups")) if part.strip()))
+    groups = tuple(dict.fromkeys(group for part in _SEPARATORS.split(cell("groups")) if (group := read_group_name(part))))
     if any(len(group) > LONGEST_GROUP for group in groups):
         refuse(f"groups: a name is longer than {LONGEST_GROUP} characters")
     if len(roster.errors) > before:
@@ -218,8 +221,14 @@ def _clean(cell: str) -> str:
     """A cell without what nobody sees, and without the apostrophe that our own export puts before a formula."""
     cell = unicodedata.normalize("NFC", cell)
     cell = "".join(char for char in cell if char in "\n\t\u200c\u200d" or unicodedata.category(char) not in ("Cc", "Cf", "Cs", "Co"))
+    cell = cell.translate(dict.fromkeys(map(ord, _UNSEEN_LETTERS)))
     cell = " ".join(cell.split())
     return _OUR_APOSTROPHE.sub("", cell)
+
+
+def read_group_name(text: str) -> str:
+    """A group's name as it is kept: case-folded, in one line, without what nobody sees and what separates groups in a list; "" for none."""
+    return " ".join(_SEPARATORS.sub(" ", _clean(text)).split()).casefold()
 
 
 @cache

@@ -12,7 +12,7 @@ from bot.console.blueprint import page
 from bot.console.forms import read_text
 from bot.console.pages.members import shown_groups, trace
 from bot.console.views import deployment, place, refuse, say
-from bot.members.roster import LONGEST_GROUP
+from bot.members.roster import LONGEST_GROUP, read_group_name
 from models import Broadcast, Collective, Group, GroupMember
 from models.broadcasts import DONE, STOPPED
 
@@ -20,7 +20,7 @@ from models.broadcasts import DONE, STOPPED
 @page("/<word>/members/groups/<int:number>/name", methods=("POST",))
 def rename_group(number: int) -> ResponseReturnValue:
     """Another name; whoever is in it stays in it."""
-    name = " ".join(read_text(request, "group_name", 200).split()).casefold()
+    name = read_group_name(read_text(request, "group_name", 200))
     if not name or len(name) > LONGEST_GROUP:
         return _back(number, trouble="group")
     try:

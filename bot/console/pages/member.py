@@ -20,7 +20,7 @@ from bot.languages import LANGUAGES
 from bot.languages.catalog import LANGUAGE_NAMES
 from bot.members.governing import ORGANIZER, holders, lock_roles, may_govern
 from bot.members.numbers import cancel_number_change, pending_change
-from bot.members.roster import LONGEST_GROUP, match_timezone
+from bot.members.roster import LONGEST_GROUP, match_timezone, read_group_name
 from bot.members.search import stopped_on
 from bot.members.told import may_be_described, told_language, told_zone
 from models import Collective, Consent, Group, GroupMember, Membership, Person, Phone, PhoneLine, Role, sqlite_or_postgres_insert
@@ -89,7 +89,7 @@ def set_member(number: int) -> ResponseReturnValue:
 @page("/<word>/members/<int:number>/groups", methods=("POST",))
 def set_member_groups(number: int) -> ResponseReturnValue:
     """The groups she is in: exactly those that are ticked, and perhaps a new one."""
-    name = " ".join(read_text(request, "new_group", 200).split()).casefold()
+    name = read_group_name(read_text(request, "new_group", 200))
     if len(name) > LONGEST_GROUP:
         return back(number, trouble="group")
     store = deployment().store

@@ -18,7 +18,7 @@ from bot.console.looks import hidden_groups, hidden_names
 from bot.console.views import deployment, now, place, show
 from bot.languages import LANGUAGES
 from bot.languages.catalog import LANGUAGE_NAMES
-from bot.members.roster import LONGEST_GROUP
+from bot.members.roster import LONGEST_GROUP, read_group_name
 from bot.members.search import (
     MOST_WORDS,
     STATES,
@@ -86,7 +86,7 @@ def find_members() -> ResponseReturnValue:
 @page("/<word>/members/group", methods=("POST",))
 def save_group() -> ResponseReturnValue:
     """Put everybody who was found into a group; sent twice, it does the same once."""
-    name = " ".join(read_text(request, "group_name", 200).split()).casefold()
+    name = read_group_name(read_text(request, "group_name", 200))
     store = deployment().store
     with store.read() as session:
         collective = session.get_one(Collective, place().collective_id)
