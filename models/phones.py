@@ -50,6 +50,8 @@ class Person(Base):
     quiet_until: Mapped[int | None]
     # Whether name_words has her names as they stand; whoever changes one in a membership sets it back.
     name_indexed: Mapped[bool] = mapped_column(default=False, server_default=sa.false())
+    # Whether the hashes hold the collective in which a name was given: the version before had others, and knew of name_indexed alone.
+    names_indexed: Mapped[bool] = mapped_column(default=False, server_default=sa.false())
     created_at: Mapped[datetime] = mapped_column(Moment)
 
 

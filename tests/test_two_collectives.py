@@ -291,11 +291,12 @@ def test_names_from_before_go_to_the_collective_that_had_her_first(world: World)
                 session.add(Consent(membership_id=made.id, kind=kind, text_version="1", language="en", given_at=world.clock.now()))
     with store.engine.begin() as connection:
         connection.execute(sa.text("ALTER TABLE memberships DROP COLUMN name"))
+        connection.execute(sa.text("ALTER TABLE people DROP COLUMN names_indexed"))
         connection.execute(sa.text("CREATE TABLE IF NOT EXISTS alembic_version (version_num VARCHAR(32) NOT NULL PRIMARY KEY)"))
         connection.execute(sa.text("INSERT INTO alembic_version VALUES ('0004')"))
     upgrade(str(store.url.render_as_string(hide_password=False)))
     with store.read() as session:
         names = session.execute(sa.select(Membership.collective_id, Membership.name).order_by(Membership.id)).all()
         assert [tuple(row) for row in names] == [(sangha, HERS), (maitri, None), (sangha, NEW), (maitri, NEW)]
-        assert session.scalars(sa.select(Person.name_indexed)).all() == [False, False]
+        assert session.scalars(sa.select(Person.names_indexed)).all() == [False, False]
     assert index_new_names(world.deployment) == 2

@@ -57,7 +57,7 @@ _cl: Any = CollectiveLine.__table__
 
 _PICK = (
     sa.select(_p.c.id)
-    .where(_p.c.name_indexed.is_(sa.false()))
+    .where(sa.or_(_p.c.name_indexed.is_(sa.false()), _p.c.names_indexed.is_(sa.false())))
     .order_by(_p.c.id)
     .limit(sa.bindparam("most"))
     .with_for_update(skip_locked=True, key_share=True)
@@ -107,7 +107,7 @@ def index_names(session: Session, store: Store, limit: int) -> int:
         connection.execute(sa.insert(_w), rows)
     elif rows:
         connection.execute(_INSERT_LISTS, {"hashes": [row["hash"] for row in rows], "people": [row["person_id"] for row in rows]})
-    connection.execute(sa.update(_p).where(_p.c.id.in_(ids)).values(name_indexed=True))
+    connection.execute(sa.update(_p).where(_p.c.id.in_(ids)).values(name_indexed=True, names_indexed=True))
     return len(ids)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import os
+import re
 import uuid
 from collections.abc import Iterator
 from datetime import timedelta
@@ -30,6 +31,8 @@ from tests.world import World, new_sid
 VERSIONS = Path(__file__).resolve().parents[2] / "models" / "migrations" / "versions"
 # What the version before can live with: more tables, more columns that it need not know, more ways to find a row.
 ADDITIONS = {"create_table", "add_column", "create_index", "batch_alter_table", "f"}
+# What fills a column that the same migration added changes nothing that the version before knows.
+_FILLS = re.compile(r"UPDATE (\w+) SET (\w+) = \(SELECT [^;]*\Z")
 
 
 def upgrades_after_the_first() -> list[tuple[str, ast.FunctionDef]]:
@@ -70,6 +73,10 @@ def say(value: ast.expr | None) -> str:
 def test_o14_a_migration_only_adds(name: str, function: ast.FunctionDef) -> None:
     added: set[tuple[str, str]] = set()
     for act, call in calls_in(function):
+        if act == "execute":
+            filled = _FILLS.match(ast.literal_eval(call.args[0]))
+            assert filled is not None and filled.groups() in added, f"{name}:{call.lineno}: it changes what the version before knows"
+            continue
         assert act in ADDITIONS, f"{name}:{call.lineno} {act}: first a release that does without it, then one that takes it away"
         if act == "add_column":
             table, column = call.args[0], call.args[1]
