@@ -283,4 +283,56 @@ GUARDS = (
             "sorted(found, key=lambda pair: pair[1].created_at)",
         ),
     ),
+    guard(
+        "console: a yes counts for what was seen",
+        "tests/test_console_broadcasts.py",
+        "test_a_stale_yes_lifts_no_hold and sqlite",
+        (
+            "bot/console/pages/steering.py",
+            "return found.state in (DRAFT, HELD) and seen != standing_of(found)",
+            "return found.state is None and seen != standing_of(found)",
+        ),
+    ),
+    guard(
+        "console: every yes takes a code of an app",
+        "tests/test_console_broadcasts.py",
+        "test_another_yes_takes_a_code_as_well and sqlite",
+        (
+            "bot/console/access.py",
+            '"console.approve_or_release": _only(ORGANIZER, proof=True),',
+            '"console.approve_or_release": _only(ORGANIZER),',
+        ),
+    ),
+    guard(
+        "console: new words are no way around a hold",
+        "tests/test_console_broadcasts.py",
+        "test_new_words_are_no_way_around_a_hold and sqlite",
+        (DELIVERY + "corrections.py", "made.early, made.holder_id = old.early, doubter", "made.early, made.holder_id = old.early, None"),
+    ),
+    guard(
+        "console: a form sent again with other words says so",
+        "tests/test_console_compose.py",
+        "test_a_form_sent_twice_with_other_words and sqlite",
+        (
+            "bot/console/pages/compose.py",
+            "if first is not None and not _is_same(written, _read_kept(session, first)):",
+            "if first is not None and first.id == 0:",
+        ),
+    ),
+    guard(
+        "console: a group of care is nobody else's to write to",
+        "tests/test_console_members.py",
+        "test_a_group_of_care_or_of_others_is_not_an_organizers and sqlite",
+        (
+            "bot/console/looks.py",
+            "for number, name, members in session.execute(query) if number not in hidden}",
+            "for number, name, members in session.execute(query)}",
+        ),
+    ),
+    guard(
+        "console: a number that no column holds is the address of nothing",
+        "tests/test_console_access.py",
+        "test_a_number_that_no_column_holds_is_the_address_of_nothing and postgresql",
+        ("bot/console/blueprint.py", 'rule.replace("<int:", f"<int(max={LARGEST}):")', "rule"),
+    ),
 )
