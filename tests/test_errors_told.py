@@ -57,7 +57,7 @@ def test_organizers_are_told_once_a_day_through_another_line(world: World) -> No
     receive(world, number, "failed", 30034)
     assert [(each.state, each.line_id != wrong) for each in reports(world)] == [("queued", True)]
     told = words_of(world, reports(world)[0].id)
-    assert told.startswith("Sangha: ") and "Avise a quien administra" in told and "hay que registrarlo" in told
+    assert told.startswith("Sangha: ") and "Avise a quien maneja" in told and "hay que registrarlo" in told
     change(world, Outbound, Outbound.id == number, state="accepted", error_code=None)
     receive(world, number, "failed", 30034)
     assert len(reports(world)) == 1

@@ -360,7 +360,7 @@ def test_organizers_are_warned_once_at_four_fifths(world: World, sangha: int) ->
     assert look_after_caps(world.deployment) == 2
     english, spanish = reports(world)
     assert english == "Sangha: texts cost 40.00 of 50.00 this month. At 45.00 notices wait for next month, unless the cap is raised."
-    assert spanish.startswith("Sangha: los textos de este mes costaron 40.00 de 50.00")
+    assert spanish.startswith("Sangha: los mensajes de este mes costaron 40.00 de 50.00")
     spend(world, sangha, 1_000_000)
     assert look_after_caps(world.deployment) == 0
     with world.store.write() as session:
