@@ -18,7 +18,7 @@ from sqlalchemy.orm import Session
 
 from bot.deployment import Deployment
 from bot.languages import fold
-from bot.members.told import told_language
+from bot.members.told import speaks, told_language
 from models import (
     Broadcast,
     Collective,
@@ -156,9 +156,7 @@ def conditions(collective: Collective, wanted: Wanted, now: datetime) -> list[An
     for number in wanted.words:
         found.append(_m.c.person_id.in_(sa.select(_w.c.person_id).where(_w.c.hash == number)))
     if wanted.language is not None:
-        hers = told_language()
-        spoken = hers == wanted.language
-        found.append(sa.or_(spoken, hers.is_(None)) if wanted.language == collective.language else spoken)
+        found.append(speaks(wanted.language, is_default=wanted.language == collective.language))
     if wanted.group_id is not None:
         found.append(_m.c.id.in_(sa.select(_gm.c.membership_id).where(_gm.c.group_id == wanted.group_id)))
     if wanted.role is not None:

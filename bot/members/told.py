@@ -31,6 +31,15 @@ def told_language() -> Any:
     return sa.case((is_told(), _p.c.language), else_=sa.null())
 
 
+def speaks(language: str, *, is_default: bool) -> Any:
+    """SQL over memberships and people: whether ``told_language`` is this one. ``is_default``: it is the collective's, and stands for none.
+
+    Her language comes first: it costs the database nothing, and leaves the question who may be told of it to few.
+    """
+    hers = sa.and_(_p.c.language == language, is_told())
+    return sa.or_(hers, _p.c.language.is_(None), sa.not_(is_told())) if is_default else hers
+
+
 def told_zone() -> Any:
     """SQL over memberships and people: the same of her zone."""
     return sa.case((is_told(), _p.c.timezone), else_=sa.null())
