@@ -53,4 +53,10 @@ def read_text(request: Request, name: str, longest: int = LONGEST) -> str:
 def read_number(request: Request, name: str, default: int = 0) -> int:
     """A field's whole number; ``default`` for anything else, and for what no column could hold."""
     text = request.form.get(name, "") if request.method == "POST" else request.args.get(name, "")
-    return int(text) if text.isascii() and text.isdecimal() and len(text) < 11 and int(text) <= LARGEST else default
+    number = read_whole(text)
+    return default if number is None else number
+
+
+def read_whole(text: str | None) -> int | None:
+    """A whole number that a column can hold; None for anything else."""
+    return int(text) if text and text.isascii() and text.isdecimal() and len(text) < 11 and int(text) <= LARGEST else None

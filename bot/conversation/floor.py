@@ -47,7 +47,7 @@ _asking = Prepared(
 )
 _hers = sa.select(Membership.id).where(Membership.person_id == sa.bindparam("person"))
 _ballots = Ballot.__table__
-_VOTED_IN = (
+_VOTED_IN = Prepared(
     sa.select(_broadcasts.c.id.label("broadcast_id"), _ballots.c.membership_id, _ballots.c.cast_at)
     .join_from(_ballots, Poll, Poll.id == _ballots.c.poll_id)
     .join(_broadcasts, sa.and_(_broadcasts.c.poll_id == Poll.id, _broadcasts.c.kind == "poll"))
@@ -105,7 +105,7 @@ def _voted_unasked(turn: Turn, lines: set[int]) -> list[Candidate]:
     """Open polls that hold a vote of hers and never reached her (she joined later, and used POLLS): her next letter changes it, too."""
     asked = {row.broadcast_id for row in _asked(turn)}
     found = []
-    for row in turn.session.connection().execute(_VOTED_IN, {"person": turn.person_id}):
+    for row in _VOTED_IN.all(turn.session, {"person": turn.person_id}):
         wrote_before = turn.sent_at is not None and row.cast_at > turn.sent_at
         if row.broadcast_id in asked or row.membership_id not in lines or wrote_before:
             continue

@@ -72,4 +72,3 @@ def read_form(body: bytes) -> Form:
 
 def _decode(escaped: str) -> str:
     return unquote(escaped.replace("+", " "), errors=_ERRORS)
-

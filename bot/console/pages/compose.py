@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session
 from bot.console.acting import act_as_viewer
 from bot.console.blueprint import page
 from bot.console.drafts import find_made, keep_draft, order_languages, say_made_before
-from bot.console.forms import new_key, read_number
+from bot.console.forms import new_key, read_number, read_whole
 from bot.console.looks import Groups, find_reach, is_large, look_at, read_groups
 from bot.console.meters import measure
 from bot.console.pages.broadcasts import find_broadcast, may_know_of
@@ -76,8 +76,8 @@ def compose_look() -> ResponseReturnValue:
     """The live part of the form: meters, phones, who gets it. ``?change=47``: of a correction of 47."""
     with deployment().store.read() as session:
         groups = read_groups(session)
-        change = request.args.get("change", "")
-        old = find_broadcast(session, int(change)) if change.isascii() and change.isdecimal() and len(change) < 10 else None
+        change = read_whole(request.args.get("change"))
+        old = find_broadcast(session, change) if change is not None else None
         written = _read({} if old is not None else groups, is_change=old is not None, kind=old.kind if old is not None else None)
         return show("compose_look.html", **_ahead(session, written, old), fragment=True)
 

@@ -134,6 +134,7 @@ def missing_of(name: str) -> dict[str, list[str]]:
 
 def talk_through(entry: FlowEntry, language: str, said: list[str]) -> tuple[list[tuple[str, str]], bool]:
     """The talk so far as (who, what) lines, and whether it waits for an answer."""
+
     def give_an_example(step: Do) -> Any:
         return examples_of(step, language)[0]
 

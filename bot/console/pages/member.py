@@ -10,9 +10,9 @@ from sqlalchemy.orm import Session
 from bot.console.access import ROLES
 from bot.console.acting import NO_LINE
 from bot.console.blueprint import page
-from bot.console.forms import read_text
+from bot.console.forms import read_text, read_whole
 from bot.console.looks import hidden_names
-from bot.console.pages.members import read_id, read_states, shown_groups, trace
+from bot.console.pages.members import read_states, shown_groups, trace
 from bot.console.views import deployment, language, now, place, refuse, say, show
 from bot.conversation.actions import leave_collective
 from bot.conversation.turn import Belonging, Turn
@@ -100,7 +100,7 @@ def set_member_groups(number: int) -> ResponseReturnValue:
         if name in hidden_names(session):
             return back(number, trouble="group_name")
         ours = set(shown_groups(session))
-        ticked = {group for text in request.form.getlist("group") if (group := read_id(text)) in ours}
+        ticked = {group for text in request.form.getlist("group") if (group := read_whole(text)) in ours}
         if name:
             insert = sqlite_or_postgres_insert(store, Group.__table__).values(collective_id=place().collective_id, name=name)
             session.execute(insert.on_conflict_do_nothing())

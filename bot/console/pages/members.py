@@ -13,7 +13,7 @@ from sqlalchemy.orm import Session
 
 from bot.console.access import ACCESS, ROLES
 from bot.console.blueprint import page
-from bot.console.forms import LARGEST, read_number, read_text
+from bot.console.forms import read_number, read_text, read_whole
 from bot.console.looks import hidden_groups, hidden_names
 from bot.console.views import deployment, now, place, show
 from bot.languages import LANGUAGES
@@ -105,13 +105,13 @@ def read_wanted(session: Session, collective: Collective, source: Mapping[str, s
     chosen: dict[str, Any] = {}
     words = tuple(int(part, 16) for part in source.get("words", "").split(".")[:MOST_WORDS] if _is_hash(part))
     spoken = source.get("language") if source.get("language") in LANGUAGES else None
-    group_id = read_id(source.get("group"))
+    group_id = read_whole(source.get("group"))
     if group_id not in shown_groups(session):
         group_id = None
     role = source.get("role") if source.get("role") in ROLES else None
     state = source.get("state", "")
     state = state if state in STATES else "here"
-    answer, action, said = None, read_id(source.get("action")), source.get("answer", "")
+    answer, action, said = None, read_whole(source.get("action")), source.get("answer", "")
     if action is not None and said in ANSWERS and may_know_answers():
         mine = sa.select(Broadcast.alert_id).where(Broadcast.collective_id == collective.id, Broadcast.number == action)
         alert_id = session.scalar(mine.where(Broadcast.alert_id.is_not(None)))
@@ -135,11 +135,6 @@ def may_know_answers() -> bool:
 
 def _is_hash(part: str) -> bool:
     return 0 < len(part) <= 16 and all(sign in "0123456789abcdef" for sign in part) and int(part, 16) < 2**63
-
-
-def read_id(text: str | None) -> int | None:
-    """A whole number that a column can hold; None for anything else."""
-    return int(text) if text and text.isascii() and text.isdecimal() and len(text) < 11 and int(text) <= LARGEST else None
 
 
 def _fill(session: Session, collective: Collective, rows: Sequence[Any]) -> list[Row]:
